@@ -1,0 +1,1 @@
+"""What happens to a job: no HTTP server code in here, except the sandbox's."""

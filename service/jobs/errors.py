@@ -1,0 +1,52 @@
+"""Why a job ended badly: the closed list of codes, and the error that a job carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class ErrorCode(StrEnum):
+    """Every `error.code` a job can have."""
+
+    PROVIDER_REJECTED = "provider_rejected"
+    PROVIDER_FAILED = "provider_failed"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    SUBMIT_UNKNOWN = "submit_unknown"
+    NO_OUTPUTS = "no_outputs"
+    OUTPUT_EXPIRED = "output_expired"
+    OUTPUT_REJECTED = "output_rejected"
+    DESTINATION_DENIED = "destination_denied"
+    DESTINATION_CONFLICT = "destination_conflict"
+    DESTINATION_UNAVAILABLE = "destination_unavailable"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSaid:
+    """What the provider answered: HTTP status (None when it came in a result), its own code, its own words (capped)."""
+
+    status: int | None
+    code: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """What failed, what to do about it, and what the provider said."""
+
+    code: ErrorCode
+    message: str
+    hint: str
+    provider: ProviderSaid | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error as the API shows it."""
+        said = self.provider
+        return {
+            "code": self.code.value,
+            "message": self.message,
+            "hint": self.hint,
+            "provider": None if said is None else {"status": said.status, "code": said.code, "message": said.message},
+        }

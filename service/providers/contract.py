@@ -1,0 +1,270 @@
+"""What every provider module offers, and the types it speaks in.
+
+A provider never does I/O: it builds an `HttpCall`, somebody else sends it, and it reads the `HttpReply`. Whatever comes
+back, it answers with one of the types below; only `read_callback` raises, and only `CallbackUnreadable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from service.jobs.errors import JobError
+
+Json = Any
+TaskStatus = Literal["TASK_STATUS_SUCCEED", "TASK_STATUS_FAILED"]
+OutputKind = Literal["image", "video", "audio"]
+
+
+# --- What goes in ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong with a request: where (`input.request.width`), which rule, and what came (shortened; never a secret)."""
+
+    path: str
+    rule: str
+    got: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestMode:
+    """The job asks for a mock result instead of a paid one."""
+
+    __test__ = False  # not a test class, whatever its name says
+
+    return_task_status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CustomStorage:
+    """The bucket a provider's own body names (`extra.custom_storage.aws_s3`)."""
+
+    region: str
+    bucket: str
+    path: str
+    save_to_path_directly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedInput:
+    """A request body that may be sent.
+
+    body: JSON for the provider, without what is ours (webhook, test mode, storage, `key`), otherwise word for word.
+    images: how many outputs it asks for (what rate limits count).
+    webhook, test_mode, storage, track_id: what the body said about delivery, to be obeyed by us.
+    test_mode_disabled: the body said `enabled: false` in so many words (a contradiction to a top-level `true`).
+    """
+
+    body: dict[str, Json]
+    images: int = 1
+    webhook: str | None = None
+    test_mode: TestMode | None = None
+    test_mode_disabled: bool = False
+    storage: CustomStorage | None = None
+    track_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccess:
+    """What a module needs to know to build calls: where the provider lives and our key there."""
+
+    base_url: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """One request for somebody else to send. `body` is JSON bytes or None. `headers` may hold our key: never log them."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A whole answer. Header names are lower case; the body was capped by whoever read it."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+# --- What comes back ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file the provider made: where to fetch it, and what the provider claims about it (only a claim).
+
+    url: http(s) URL; a secret while it is signed, so never log its query. ttl_seconds: None when not said.
+    """
+
+    index: int
+    kind: OutputKind
+    url: str = field(repr=False)
+    ttl_seconds: int | None = None
+    claimed_type: str | None = None
+    nsfw: dict[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Submit: the provider has the task and will call back."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Submit: the provider answered with the result itself."""
+
+    task_id: str | None
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Submit: refused for good, in the provider's own envelope; nothing ran and nothing is owed."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """Submit: proven not to have run, but worth another try (429). retry_after: seconds, None when not said."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Submit: nobody can tell whether the task runs (5xx, not JSON, no task id)."""
+
+    reason: str
+
+
+SubmitOutcome = Accepted | Finished | Rejected | NotRun | Unclear
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """Read-back: not finished; any status we don't know counts as this."""
+
+    provider_status: str | None
+    progress: int | None = None  # percent, 0 to 100
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Read-back: finished well. `sources` may be empty: the caller reads again a bounded number of times."""
+
+    provider_status: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Read-back: finished badly."""
+
+    provider_status: str
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNotFound:
+    """Read-back: the provider does not know this task (yet, or any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpUnavailable:
+    """Read-back: no answer that says anything about the task; ask again later. retry_after: seconds."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+State = StillRunning | Succeeded | Failed
+LookUpOutcome = State | TaskNotFound | LookUpUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """A read-back: what it says, and which of our callback URLs the provider echoes for this task (None: it echoes none)."""
+
+    outcome: LookUpOutcome
+    callback_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackHint:
+    """What a callback's body claims. Nothing in it is authenticated.
+
+    known_event: its kind is one that we understand. task_id: as text, None when missing. state: the claimed state.
+    """
+
+    known_event: bool
+    task_id: str | None
+    state: State | None
+
+
+class CallbackUnreadable(Exception):
+    """The body of a callback is not what this provider sends; the message says why, without quoting the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing a provider can be asked for.
+
+    input_schema: JSON Schema of `input`, shown at `/v1/providers`. Novita's path is relative to the base URL.
+    """
+
+    name: str
+    path: str
+    input_schema: dict[str, Json] = field(repr=False)
+    native_test_mode: bool = False
+
+
+class Provider(Protocol):
+    """A provider module's one object; registered in `service/providers/registry.py`."""
+
+    @property
+    def name(self) -> str:
+        """Return the provider's name in our API."""
+        ...
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """Return every operation by its name."""
+        ...
+
+    def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
+        """Check `input` of a job against the provider's documentation; every mistake at once, paths begin with `input`."""
+        ...
+
+    def submit_call(
+        self, access: ProviderAccess, operation: str, body: dict[str, Json], callback_url: str | None, test_mode: TestMode | None
+    ) -> HttpCall:
+        """Build the submit; `body` is a CheckedInput's, `callback_url` is ours (None: we can't be reached)."""
+        ...
+
+    def read_submit(self, operation: str, reply: HttpReply) -> SubmitOutcome:
+        """Read the answer to a submit; never raises."""
+        ...
+
+    def look_up_call(self, access: ProviderAccess, task_id: str) -> HttpCall:
+        """Build the read-back of one task."""
+        ...
+
+    def read_look_up(self, task_id: str, reply: HttpReply) -> ReadBack:
+        """Read the answer to a read-back; never raises. An answer about another task is LookUpUnavailable."""
+        ...
+
+    def read_callback(self, body: bytes) -> CallbackHint:
+        """Read a callback's body; raises CallbackUnreadable and nothing else."""
+        ...
