@@ -46,12 +46,17 @@ class _Section(BaseModel):
 class ProviderSettings(_Section):
     """One provider: our key there and where it lives."""
 
-    api_key: SecretStr | None = Field(None, description="Our API key at the provider; without it jobs for it are refused.")
+    api_key: SecretStr | None = Field(
+        None, description="Our API key at the provider; without it jobs for it are refused."
+    )
     base_url: str = Field("", description="Origin of the provider's API; the operator's own choice, so not guarded.")
     output_hosts: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, description="Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host."
+        default_factory=list,
+        description="Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host.",
     )
-    submit_timeout_seconds: float = Field(60.0, gt=0, description="How long one submit may take before it counts as unclear.")
+    submit_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long one submit may take before it counts as unclear."
+    )
     look_up_timeout_seconds: float = Field(15.0, gt=0, description="How long one read-back may take.")
 
     _lists = field_validator("output_hosts", mode="before")(_split)
@@ -97,8 +102,12 @@ class SubmitSettings(_Section):
     """How a job is sent to its provider."""
 
     unknown_seconds: float = Field(600, ge=0, description="How long an unclear submit waits for its callback.")
-    window_seconds: float = Field(5, gt=0, description="A worker sends only this long (monotonic) after its committed intent.")
-    max_attempts: int = Field(20, ge=1, description="Submits that were proven not to run before the job fails as provider_unavailable.")
+    window_seconds: float = Field(
+        5, gt=0, description="A worker sends only this long (monotonic) after its committed intent."
+    )
+    max_attempts: int = Field(
+        20, ge=1, description="Submits that were proven not to run before the job fails as provider_unavailable."
+    )
 
 
 class ReconcileSettings(_Section):
@@ -123,13 +132,17 @@ class CallbackSettings(_Section):
     """How callbacks are received."""
 
     max_bytes: int = Field(2**20, ge=1024, description="Largest callback body in bytes; more is 413.")
-    kept_per_run: int = Field(32, ge=1, description="Callbacks kept per run of a job; later ones are acknowledged and dropped.")
+    kept_per_run: int = Field(
+        32, ge=1, description="Callbacks kept per run of a job; later ones are acknowledged and dropped."
+    )
 
 
 class HttpSettings(_Section):
     """Our own HTTP interface."""
 
-    max_body_bytes: int = Field(64 * 2**20, ge=1024, description="Largest request body of the API in bytes; more is 413.")
+    max_body_bytes: int = Field(
+        64 * 2**20, ge=1024, description="Largest request body of the API in bytes; more is 413."
+    )
 
 
 class DeliverySettings(_Section):
@@ -157,13 +170,17 @@ class EngineSettings(_Section):
     sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for overdue work.")
     heartbeat_seconds: float = Field(12, gt=0, description="A worker silent for this long is taken for dead.")
     concurrency: int = Field(64, ge=4, description="Provider calls and verdicts one process has under way at a time.")
-    max_starts: int = Field(5, ge=1, description="Times a task may crash its worker or raise before it becomes a dead letter.")
+    max_starts: int = Field(
+        5, ge=1, description="Times a task may crash its worker or raise before it becomes a dead letter."
+    )
 
 
 class RetentionSettings(_Section):
     """How long things are kept."""
 
-    retry_inputs_seconds: float = Field(86_400, ge=0, description="Inputs of failed and canceled jobs, so that `retry` can send them again.")
+    retry_inputs_seconds: float = Field(
+        86_400, ge=0, description="Inputs of failed and canceled jobs, so that `retry` can send them again."
+    )
     idempotency_seconds: float = Field(86_400, gt=0, description="Idempotency keys.")
 
 
@@ -176,9 +193,12 @@ class Settings(_Section):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     public_url: str | None = Field(None, description="Where providers reach us; without it every job is polled.")
     secret_key: Annotated[list[SecretStr], NoDecode] = Field(
-        default_factory=list, description="Text of 32 characters or more, comma-separated for rotation; the first one writes."
+        default_factory=list,
+        description="Text of 32 characters or more, comma-separated for rotation; the first one writes.",
     )
-    bootstrap_api_key: SecretStr | None = Field(None, description="An API key of the account `default` (20-200 visible ASCII).")
+    bootstrap_api_key: SecretStr | None = Field(
+        None, description="An API key of the account `default` (20-200 visible ASCII)."
+    )
     providers: ProvidersSettings = Field(default_factory=ProvidersSettings)
     submit: SubmitSettings = Field(default_factory=SubmitSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)

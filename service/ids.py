@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import uuid_utils
 import uuid_utils.compat
 from typeid import TypeID
 
@@ -17,12 +18,12 @@ class BadId(ValueError):
 
 def new_uuid() -> UUID:
     """Return a new UUIDv7."""
-    return uuid_utils.compat.uuid7()  # type: ignore[no-any-return]
+    return uuid_utils.compat.uuid7()
 
 
 def show(prefix: str, uuid: UUID) -> str:
     """Return the id as it is shown: `job_01h…`."""
-    return str(TypeID.from_uuid(suffix=uuid, prefix=prefix))
+    return str(TypeID.from_uuid(suffix=uuid_utils.UUID(int=uuid.int), prefix=prefix))
 
 
 def read(prefix: str, text: str) -> UUID:

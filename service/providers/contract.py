@@ -195,7 +195,7 @@ LookUpOutcome = State | TaskNotFound | LookUpUnavailable
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """A read-back: what it says, and which of our callback URLs the provider echoes for this task (None: it echoes none)."""
+    """A read-back: what it says, and the callback URL that the provider echoes for this task (None: it echoes none)."""
 
     outcome: LookUpOutcome
     callback_url: str | None = field(default=None, repr=False)
@@ -213,7 +213,7 @@ class CallbackHint:
     state: State | None
 
 
-class CallbackUnreadable(Exception):
+class CallbackUnreadable(Exception):  # noqa: N818 - a verdict more than an error
     """The body of a callback is not what this provider sends; the message says why, without quoting the body."""
 
 
@@ -244,11 +244,16 @@ class Provider(Protocol):
         ...
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
-        """Check `input` of a job against the provider's documentation; every mistake at once, paths begin with `input`."""
+        """Check `input` of a job against the documentation; every mistake at once, paths begin with `input`."""
         ...
 
     def submit_call(
-        self, access: ProviderAccess, operation: str, body: dict[str, Json], callback_url: str | None, test_mode: TestMode | None
+        self,
+        access: ProviderAccess,
+        operation: str,
+        body: dict[str, Json],
+        callback_url: str | None,
+        test_mode: TestMode | None,
     ) -> HttpCall:
         """Build the submit; `body` is a CheckedInput's, `callback_url` is ours (None: we can't be reached)."""
         ...
