@@ -149,7 +149,7 @@ class DeliverySettings(_Section):
     """How events are delivered to subscribers."""
 
     retry_schedule: Annotated[list[float], NoDecode] = Field(
-        default_factory=lambda: [5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43200, 57600, 86400, 86400],
+        default_factory=lambda: [5.0, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43200, 57600, 86400, 86400],
         description="Pauses in seconds between tries, comma-separated, 1 to 20 numbers; the default covers 72 hours.",
         min_length=1,
         max_length=20,

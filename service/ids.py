@@ -12,7 +12,7 @@ import uuid_utils.compat
 from typeid import TypeID
 
 
-class BadId(ValueError):
+class BadId(ValueError):  # noqa: N818 - read where it is raised: "raise BadId"
     """The text is not an id of the wanted type."""
 
 

@@ -22,7 +22,7 @@ OutputKind = Literal["image", "video", "audio"]
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with a request: where (`input.request.width`), which rule, and what came (shortened; never a secret)."""
+    """One thing wrong with a request: where (`input.request.width`), which rule, what came (shortened, never a secret)."""
 
     path: str
     rule: str
@@ -77,7 +77,7 @@ class ProviderAccess:
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """One request for somebody else to send. `body` is JSON bytes or None. `headers` may hold our key: never log them."""
+    """One request for somebody else to send; `body` is JSON or None; `headers` may hold our key, so never log them."""
 
     method: Literal["GET", "POST"]
     url: str

@@ -1,0 +1,55 @@
+"""The ASGI application: every route of the service."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Route
+
+from handlers.callbacks import ReceiveCallback
+from handlers.destinations import Destinations
+from handlers.edge import Edge
+from handlers.health import Health
+from handlers.jobs import Jobs
+from handlers.problems import explain
+from handlers.providers import Providers
+from service.app import Service
+
+
+def make_app(service: Service) -> Starlette:
+    """Return the application for a service; a worker serves health and metrics only."""
+    routes = _health_routes(service)
+    if service.role != "worker":
+        # First, because it is the one that is called most.
+        routes = [Route("/v1/callbacks/{provider}/{token}", ReceiveCallback(service)), *_api_routes(service), *routes]
+    return Starlette(routes=routes, middleware=[Middleware(Edge)])
+
+
+def _health_routes(service: Service) -> list[BaseRoute]:
+    health = Health(service)
+    return [
+        Route("/livez", health.live),
+        Route("/readyz", health.ready),
+        Route("/metrics", health.metrics),
+    ]
+
+
+def _api_routes(service: Service) -> list[BaseRoute]:
+    jobs, destinations = Jobs(service), Destinations(service)
+    return [
+        Route("/v1/jobs", jobs.create, methods=["POST"]),
+        Route("/v1/jobs", jobs.list, methods=["GET"]),
+        Route("/v1/jobs/{id}", jobs.get, methods=["GET"]),
+        Route("/v1/jobs/{id}/cancel", jobs.cancel, methods=["POST"]),
+        Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
+        Route("/v1/jobs/{id}/events", jobs.events, methods=["GET"]),
+        Route("/v1/jobs/{id}/callbacks", jobs.callbacks, methods=["GET"]),
+        Route("/v1/jobs/{id}/outputs/{index}", jobs.output, methods=["GET"]),
+        Route("/v1/destinations", destinations.list, methods=["GET"]),
+        Route("/v1/destinations/{name}", destinations.put, methods=["PUT"]),
+        Route("/v1/destinations/{name}", destinations.get, methods=["GET"]),
+        Route("/v1/destinations/{name}", destinations.delete, methods=["DELETE"]),
+        Route("/v1/destinations/{name}/check", destinations.check, methods=["POST"]),
+        Route("/v1/providers", Providers(service).list, methods=["GET"]),
+        Route("/problems/{code}", explain, methods=["GET"]),
+    ]

@@ -1,0 +1,98 @@
+"""What every request passes: an id, problems instead of tracebacks, one log line, metrics."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from handlers.problems import Problem, decide_problem, not_found
+from service import metrics
+
+log = structlog.get_logger()
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+# Logged once per batch or not worth a line: an orchestrator asks every few seconds.
+_QUIET = ("/v1/callbacks/", "/livez", "/readyz", "/metrics")
+
+
+class Edge:
+    """ASGI middleware around the routes; plain ASGI, because it is on the path of every callback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Request(scope, send)
+        try:
+            await self._app(scope, receive, request.send)
+        except Exception as error:
+            await request.fail(error, receive)
+        finally:
+            request.finish()
+
+
+class _Request:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope, self._send = scope, send
+        self._began = time.perf_counter()
+        self._status = 0
+        self.id = _given_id(scope) or uuid4().hex
+        scope.setdefault("state", {})["request_id"] = self.id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+        await self._send(message)
+
+    async def fail(self, error: Exception, receive: Receive) -> None:
+        problem = _from_starlette(error) if isinstance(error, HTTPException) else decide_problem(error)
+        if problem.status == 500:
+            log.exception("request.failed", request_id=self.id, route=_route(self._scope))
+        if self._status == 0:
+            await problem.response(self.id)(self._scope, receive, self.send)
+
+    def finish(self) -> None:
+        route = _route(self._scope)
+        metrics.REQUESTS.labels(route, str(self._status)).inc()
+        if not self._scope["path"].startswith(_QUIET):
+            log.info(
+                "request.handled",
+                request_id=self.id,
+                method=self._scope["method"],
+                route=route,
+                status=self._status,
+                seconds=round(time.perf_counter() - self._began, 4),
+            )
+
+
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _REQUEST_ID.match(text) else None
+    return None
+
+
+def _route(scope: Scope) -> str:
+    """Return the route's pattern, never the path: paths of callbacks hold tokens."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", None) or scope.get("state", {}).get("route") or "unmatched"
+
+
+def _from_starlette(error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return not_found("route")
+    if error.status_code == 405:
+        return Problem(405, "method_not_allowed", "this route does not take this method", headers=error.headers)
+    return Problem(error.status_code, "invalid_request", str(error.detail), headers=error.headers)

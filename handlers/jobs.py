@@ -1,0 +1,202 @@
+"""`/v1/jobs`: submit, read, wait, list, cancel, retry, and what belongs to a job."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from handlers.auth import account_of
+from handlers.bodies import read_body, read_json
+from handlers.problems import Problem, invalid, not_found
+from handlers.query import Query, page, read_flag, read_seconds, read_time
+from service.app import Service
+from service.db.sql import queries
+from service.engine.commands import cancel, retry
+from service.engine.intake import digest_request, take_in
+from service.ids import BadId, read, show
+from service.jobs.lifecycle import Status
+from service.jobs.model import Job
+from service.jobs.request import read_request
+from service.outputs.bucket import signed_url
+from service.outputs.destinations import read_target
+from service.providers.contract import Mistake
+from service.providers.registry import PROVIDERS
+from service.reading import JobFilter
+
+_LINK_SECONDS = 300
+_BIG = 256 * 1024  # bytes
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+
+
+class Jobs:
+    """The routes of jobs."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reading = service.reading
+
+    async def create(self, request: Request) -> Response:
+        """Take a job in: 202 once it is committed."""
+        account = await account_of(self._service, request)
+        key = _idempotency_key(request)
+        body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
+        given = await read_json(body)
+        if len(body) > _BIG:
+            # Checking megabytes of base64 would hold up everybody else on this loop.
+            wanted, digest = await asyncio.to_thread(_read, given)
+        else:
+            wanted, digest = _read(given)
+        if isinstance(wanted, list):
+            raise invalid(*wanted)
+        taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
+        headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
+        if taken.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return JSONResponse(await self._reading.show_job(taken.job), 202, headers)
+
+    async def get(self, request: Request) -> Response:
+        """Show a job, after waiting for its end if asked to."""
+        account = await account_of(self._service, request)
+        job_id = _job_id(request)
+        query = Query(request)
+        wait = query.take("wait", read_seconds, "must be whole seconds, 0 to 60")
+        query.end()
+        preferred = _prefer_wait(request)
+        seconds = preferred if wait is None else wait
+        job = await self._reading.wait(account, job_id, seconds) if seconds else await self._own(account, job_id)
+        if job is None:
+            raise not_found("job")
+        headers = {"Preference-Applied": f"wait={preferred}"} if preferred is not None and wait is None else {}
+        return JSONResponse(await self._reading.show_job(job), headers=headers)
+
+    async def list(self, request: Request) -> Response:
+        """List the account's jobs, newest first."""
+        account = await account_of(self._service, request)
+        query = Query(request)
+        limit, before = query.take_limit(), query.take_id("job")
+        wanted = JobFilter(
+            status=query.take_choice("status", [status.value for status in Status]),
+            provider=query.take_text("provider"),
+            operation=query.take_text("operation"),
+            destination=query.take_text("destination"),
+            test=query.take("test", read_flag, "must be true or false"),
+            created_after=query.take("created_after", read_time, "must be a time as in RFC 3339"),
+            created_before=query.take("created_before", read_time, "must be a time as in RFC 3339"),
+            metadata=query.take_map("metadata"),
+        )
+        query.end()
+        rows = await self._reading.list_jobs(account, wanted, before, limit + 1)
+        return JSONResponse(page([(show("job", job_id), job) for job_id, job in rows], limit))
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a job."""
+        account = await account_of(self._service, request)
+        job = await cancel(self._service.context, account, _job_id(request))
+        return JSONResponse(await self._reading.show_job(job))
+
+    async def retry(self, request: Request) -> Response:
+        """Begin the next run of a failed or canceled job."""
+        account = await account_of(self._service, request)
+        job_id = _job_id(request)
+        accept = await _read_acceptance(request)
+        job = await retry(self._service.context, account, job_id, accept_second_charge=accept)
+        return JSONResponse(await self._reading.show_job(job), 202, {"Location": f"/v1/jobs/{show('job', job.id)}"})
+
+    async def events(self, request: Request) -> Response:
+        """List a job's events in order."""
+        job = await self._require(request)
+        query = Query(request)
+        limit = query.take_limit()
+        cursor = query.take("cursor", _sequence, "must be a next_cursor of this list")
+        after = query.take("after", _sequence, "must be the sequence number of an event")
+        query.end()
+        rows = await self._reading.list_events(job.id, max(cursor or 0, after or 0), limit + 1)
+        return JSONResponse(page([(str(row["data"]["sequence"]), row) for row in rows], limit))
+
+    async def callbacks(self, request: Request) -> Response:
+        """List what the provider sent for a job, redacted, with each verdict."""
+        job = await self._require(request)
+        query = Query(request)
+        limit, after = query.take_limit(), query.take_id("cb")
+        query.end()
+        rows = await self._reading.list_callbacks(job.id, after, limit + 1)
+        return JSONResponse(page([(show("cb", row_id), row) for row_id, row in rows], limit))
+
+    async def output(self, request: Request) -> Response:
+        """Redirect to a short-lived signed URL of a stored output."""
+        job = await self._require(request)
+        index = request.path_params["index"]
+        outputs = {str(output.index): output for output in await self._reading.list_outputs(job.id)}
+        if index not in outputs:
+            raise not_found("output")
+        output = outputs[index]
+        if output.status != "stored" or output.key is None:
+            raise Problem(409, "not_stored", f"output {index} is {output.status}")
+        row = await queries().get_destination_by_id(self._service.pool, id=job.destination_id)
+        target = read_target(self._service.keyring, row, job.storage)
+        async with self._service.context.buckets.client(target.spec) as s3:
+            url = await signed_url(s3, target.spec, output.key, _LINK_SECONDS)
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+
+    async def _own(self, account: UUID, job_id: UUID) -> Job | None:
+        return await self._reading.find_job(account, job_id)
+
+    async def _require(self, request: Request) -> Job:
+        account = await account_of(self._service, request)
+        job = await self._own(account, _job_id(request))
+        if job is None:
+            raise not_found("job")
+        return job
+
+
+def _read(given: Any) -> tuple[Any, bytes]:
+    wanted = read_request(given, PROVIDERS)
+    return wanted, b"" if isinstance(wanted, list) else digest_request(given)
+
+
+def _job_id(request: Request) -> UUID:
+    try:
+        return read("job", request.path_params["id"])
+    except BadId:
+        raise not_found("job") from None
+
+
+def _sequence(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValueError
+    return int(text)
+
+
+def _prefer_wait(request: Request) -> int | None:
+    found = _PREFER_WAIT.search(request.headers.get("prefer", ""))
+    return min(int(found[1]), 60) if found else None
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not key or len(key) > 255:
+        raise invalid(Mistake("Idempotency-Key", "must have 1 to 255 characters", f"{len(key)} characters"))
+    return key
+
+
+async def _read_acceptance(request: Request) -> bool:
+    body = await read_body(request.scope, request.receive, 64 * 1024)
+    if not body.strip():
+        return False
+    given = await read_json(body)
+    if not isinstance(given, dict):
+        raise invalid(Mistake("body", "must be an object"))
+    unknown = [Mistake(str(name)[:64], "unknown field") for name in given if name != "accept_second_charge"]
+    if unknown:
+        raise invalid(*unknown)
+    accept = given.get("accept_second_charge", False)
+    if not isinstance(accept, bool):
+        raise invalid(Mistake("accept_second_charge", "must be true or false"))
+    return accept

@@ -1,0 +1,149 @@
+"""Errors as RFC 9457 problem documents; one table says which of our exceptions becomes which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.callbacks.inbox import InboxUnavailableError
+from service.db.pool import DATABASE_AWAY
+from service.engine.commands import NoSuchJobError, NotPossibleError
+from service.engine.intake import InvalidRequestError, KeyBusyError, KeyReusedError
+from service.outputs.errors import OutputError
+from service.providers.contract import Mistake
+
+log = structlog.get_logger()
+
+TITLES = {
+    "invalid_json": "The body is not JSON",
+    "invalid_request": "The request is understood but wrong",
+    "unauthorized": "An API key is needed",
+    "not_found": "There is no such thing",
+    "method_not_allowed": "This is not done here",
+    "body_too_large": "The body is too large",
+    "idempotency_key_reused": "The idempotency key stands for another request",
+    "idempotency_key_busy": "A request with this idempotency key is still being worked on",
+    "already_ended": "The job has ended",
+    "not_retryable": "The job can't be retried",
+    "second_charge": "The job may be charged twice",
+    "input_gone": "The job's input is gone",
+    "not_stored": "The output is not stored",
+    "destination_trouble": "The destination can't be used",
+    "unavailable": "The service can't do this right now",
+    "internal": "Something went wrong on our side",
+}
+EXPLANATIONS = {
+    "invalid_json": "Send one JSON document in UTF-8 as the body.",
+    "invalid_request": "`errors` has one entry per mistake: the path of the field, the rule it breaks, and what came.",
+    "unauthorized": "Send `Authorization: Bearer <api key>` with a key that was not revoked.",
+    "not_found": "It does not exist, or it belongs to another account.",
+    "method_not_allowed": "`Allow` names the methods of this route.",
+    "body_too_large": "Send less; the limit is a setting of the service.",
+    "idempotency_key_reused": "The key was used with another body in the last 24 hours. Use a new key for a new request.",
+    "idempotency_key_busy": "Repeat the request in a moment, with the same key.",
+    "already_ended": "A terminal state never changes within a run.",
+    "not_retryable": "Only a failed or canceled job begins another run.",
+    "second_charge": 'The last submit may have run. Send `{"accept_second_charge": true}` to pay for it again if it did.',
+    "input_gone": "Inputs are kept for a day after a job has ended badly. Submit it as a new job.",
+    "not_stored": "The output was not copied into a bucket: it is not ready, it failed, or it is a mock.",
+    "destination_trouble": "`detail` says what the bucket answered and what to change.",
+    "unavailable": "The database is away, or a limit is reached. Repeat the request after `Retry-After` seconds.",
+    "internal": "It was logged under the request's id.",
+}
+
+
+class Problem(Exception):  # noqa: N818 - it is the answer, not only an error
+    """An answer other than the one hoped for."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mistake] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors, self.headers = list(errors), dict(headers or {})
+
+    def response(self, request_id: str) -> Response:
+        """Return the problem document."""
+        document: dict[str, Any] = {
+            "type": f"/problems/{self.code}",
+            "title": TITLES[self.code],
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+            "errors": [mistake_json(mistake) for mistake in self.errors],
+        }
+        body = json.dumps(document, ensure_ascii=True)
+        return Response(body, self.status, self.headers, "application/problem+json")
+
+
+def mistake_json(mistake: Mistake) -> dict[str, Any]:
+    """Return one mistake as it is shown in `errors`."""
+    said = f"{mistake.path}: {mistake.rule}" + (f" (got {mistake.got})" if mistake.got is not None else "")
+    return {"path": mistake.path, "rule": mistake.rule, "got": mistake.got, "detail": said}
+
+
+def invalid(*mistakes: Mistake) -> Problem:
+    """Return the problem of a request that is understood but wrong."""
+    count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return Problem(
+        422, "invalid_request", f"the request has {count}: {mistakes[0].path}: {mistakes[0].rule}", errors=mistakes
+    )
+
+
+def not_found(what: str) -> Problem:
+    """Return the problem of a thing that is not there, or not this account's."""
+    return Problem(404, "not_found", f"there is no such {what}")
+
+
+def unavailable(why: str) -> Problem:
+    """Return the problem of a service that can't do it now."""
+    return Problem(503, "unavailable", why, headers={"Retry-After": "5"})
+
+
+def decide_problem(error: Exception) -> Problem:
+    """Decide what a client is told of an exception."""
+    match error:
+        case Problem():
+            return error
+        case InvalidRequestError(mistakes=mistakes):
+            return invalid(*mistakes)
+        case KeyReusedError():
+            return Problem(422, "idempotency_key_reused", "Idempotency-Key: it was used with another body")
+        case KeyBusyError():
+            return Problem(
+                409,
+                "idempotency_key_busy",
+                "a request with the same Idempotency-Key is under way",
+                headers={"Retry-After": "1"},
+            )
+        case NoSuchJobError():
+            return not_found("job")
+        case NotPossibleError(code=code):
+            return Problem(409, code, str(error))
+        case OutputError(message=message, hint=hint):
+            return Problem(409, "destination_trouble", f"{message}. {hint}")
+        case InboxUnavailableError():
+            return unavailable("the callback could not be stored")
+    if isinstance(error, DATABASE_AWAY):
+        return unavailable("the database is away")
+    return Problem(500, "internal", "it was logged under this request's id")
+
+
+async def explain(request: Request) -> Response:
+    """Answer `GET /problems/{code}`, which a problem's `type` points to."""
+    code = request.path_params["code"]
+    if code not in TITLES:
+        raise not_found("problem")
+    return Response(f"# {TITLES[code]}\n\n{EXPLANATIONS[code]}\n", media_type="text/markdown; charset=utf-8")

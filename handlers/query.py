@@ -1,0 +1,124 @@
+"""Reading query parameters: unknown ones and wrong ones are mistakes, all told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+from uuid import UUID
+
+from starlette.requests import Request
+
+from handlers.problems import invalid
+from service.ids import BadId, read
+from service.providers.contract import Mistake
+
+T = TypeVar("T")
+
+
+class Query:
+    """A request's query; `end` raises all mistakes that were found on the way."""
+
+    def __init__(self, request: Request) -> None:
+        self._given = dict(request.query_params)
+        self._mistakes: list[Mistake] = []
+        for name in self._given:
+            if len(request.query_params.getlist(name)) > 1:
+                self._mistakes.append(Mistake(name[:64], "given more than once"))
+
+    def take(self, name: str, parse: Callable[[str], T], rule: str) -> T | None:
+        """Return a parameter parsed, None when it is absent or wrong."""
+        text = self._given.pop(name, None)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except (ValueError, OverflowError):
+            self._mistakes.append(Mistake(name, rule, _printable(text)))
+            return None
+
+    def take_text(self, name: str) -> str | None:
+        """Return a text parameter."""
+        return self.take(name, _storable, "must not hold NUL characters")
+
+    def take_choice(self, name: str, choices: list[str]) -> str | None:
+        """Return a parameter that must be one of a few."""
+
+        def pick(text: str) -> str:
+            if text not in choices:
+                raise ValueError
+            return text
+
+        return self.take(name, pick, f"must be one of {', '.join(choices)}")
+
+    def take_limit(self) -> int:
+        """Return `limit`: 1 to 100, 20 when absent."""
+        found = self.take("limit", lambda text: _between(text, 1, 100), "must be an integer from 1 to 100")
+        return 20 if found is None else found
+
+    def take_id(self, prefix: str) -> UUID | None:
+        """Return `cursor`, which is the last id of the page before."""
+        return self.take("cursor", lambda text: read(prefix, text), "must be a next_cursor of this list")
+
+    def take_map(self, name: str) -> dict[str, str]:
+        """Return every `name[key]=value`."""
+        found = {}
+        for given in [k for k in self._given if k.startswith(f"{name}[") and k.endswith("]")]:
+            value = self.take_text(given)
+            if value is not None:
+                found[given[len(name) + 1 : -1]] = value
+        return found
+
+    def end(self) -> None:
+        """Raise what was wrong, unknown parameters included."""
+        self._mistakes += [Mistake(_printable(name), "unknown parameter") for name in self._given]
+        if self._mistakes:
+            raise invalid(*self._mistakes)
+
+
+def _between(text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError
+    return int(text)
+
+
+def _storable(text: str) -> str:
+    if "\0" in text or any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValueError
+    return text
+
+
+def read_time(text: str) -> datetime:
+    """Parse RFC 3339; a time without offset is UTC, and a `+` that came as a space is one."""
+    time = datetime.fromisoformat(text.replace(" ", "+"))
+    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+
+
+def read_flag(text: str) -> bool:
+    """Parse true or false."""
+    if text not in {"true", "false"}:
+        raise ValueError
+    return text == "true"
+
+
+def read_seconds(text: str) -> int:
+    """Parse whole seconds, 0 to 60."""
+    return _between(text, 0, 60)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:100])
+
+
+def page(rows: list[tuple[str, Any]], limit: int) -> dict[str, Any]:
+    """Return a list as the API shows it; `rows` has one more than `limit` when there is a next page."""
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return {
+        "data": [row for _, row in shown],
+        "next_cursor": shown[-1][0] if more and shown else None,
+        "has_more": more,
+    }
+
+
+__all__ = ["BadId", "Query", "page", "read_flag", "read_seconds", "read_time"]

@@ -1,0 +1,166 @@
+"""The composition root: settings in, a running service out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from config.settings import Settings, unknown_variables
+from service.accounts import Accounts
+from service.callbacks.inbox import Inbox
+from service.crypto import Keyring
+from service.db.embedded import EmbeddedServer
+from service.db.migrate import migrate, pending
+from service.db.pool import Pool, open_pool
+from service.db.sql import queries
+from service.engine.context import Context
+from service.engine.worker import Engine
+from service.events.endings import Endings
+from service.ids import new_uuid
+from service.net import GuardPolicy, guarded_client
+from service.net.calls import provider_client
+from service.outputs.memory import MemoryBudget
+from service.outputs.s3_clients import Buckets
+from service.reading import Reading
+
+log = structlog.get_logger()
+
+Role = Literal["all", "api", "worker"]
+
+
+class MigrationsPendingError(Exception):
+    """The operator's database lacks migrations; `genrelay migrate` applies them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service: what the HTTP edge and the command line work with."""
+
+    role: Role
+    settings: Settings
+    pool: Pool
+    dsn: str
+    keyring: Keyring
+    context: Context
+    accounts: Accounts
+    inbox: Inbox
+    endings: Endings
+    reading: Reading
+    engine: Engine | None
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """Lend the DSN of the operator's database, or of the embedded one, which runs as long as the block."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    server = EmbeddedServer(settings.data_dir)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+async def _check_schema(settings: Settings, dsn: str) -> None:
+    if settings.database_url is None:
+        await migrate(dsn)
+        return
+    missing = await pending(dsn)
+    if missing:
+        raise MigrationsPendingError(
+            f"the database lacks {len(missing)} migrations ({', '.join(missing)}); run `genrelay migrate` first"
+        )
+
+
+def make_keyring(settings: Settings) -> Keyring:
+    """Return the keys from the settings, or from a secret made once and kept in the data folder."""
+    if settings.secret_key:
+        return Keyring([key.get_secret_value() for key in settings.secret_key])
+    path = Path(settings.data_dir).expanduser() / "secret_key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return Keyring([path.read_text(encoding="utf-8").strip()])
+
+
+@asynccontextmanager
+async def running_service(settings: Settings, role: Role = "all") -> AsyncIterator[Service]:
+    """Start everything a role needs and lend it; on leaving, work under way is finished first.
+
+    Raises MigrationsPendingError, EmbeddedUnavailableError, and what asyncpg raises when the database can't be reached.
+    """
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database(settings))
+        await _check_schema(settings, dsn)
+        pool = await open_pool(dsn)
+        stack.push_async_callback(pool.close)
+        service = await _compose(stack, settings, role, pool, dsn)
+        _say_what_is_missing(settings)
+        yield service
+        log.info("service.stopping", role=role)
+
+
+async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: Pool, dsn: str) -> Service:
+    policy = GuardPolicy(tuple(settings.allowed_private_subnets))
+    buckets = Buckets(policy)
+    stack.push_async_callback(buckets.aclose)
+    context = Context(
+        settings=settings,
+        pool=pool,
+        keyring=make_keyring(settings),
+        worker_id=new_uuid(),
+        provider_client=await stack.enter_async_context(provider_client()),
+        download_client=await stack.enter_async_context(guarded_client(policy)),
+        buckets=buckets,
+        budget=MemoryBudget(settings.outputs.memory_bytes),
+    )
+    accounts = Accounts(pool)
+    if settings.bootstrap_api_key is not None:
+        await accounts.add_key("default", settings.bootstrap_api_key.get_secret_value())
+    endings = Endings(dsn)
+    inbox = Inbox(pool, kept_per_run=settings.callbacks.kept_per_run)
+    engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
+    endings.start()
+    stack.push_async_callback(endings.stop)
+    inbox.start()
+    stack.push_async_callback(inbox.stop)
+    source = settings.public_url or "genrelay"
+    return Service(
+        role, settings, pool, dsn, context.keyring, context, accounts, inbox, endings,
+        Reading(pool, endings, source), engine,
+    )  # fmt: skip
+
+
+async def _start_engine(stack: AsyncExitStack, context: Context, dsn: str) -> Engine:
+    engine = Engine(context, dsn)
+    # Seen before the first intent, so that no one takes this worker's submits for a dead one's.
+    await queries().beat(context.pool, id=context.worker_id)
+    engine.start()
+
+    async def stop() -> None:
+        await engine.stop()
+        await queries().forget_worker(context.pool, id=context.worker_id)
+
+    stack.push_async_callback(stop)
+    return engine
+
+
+def _say_what_is_missing(settings: Settings) -> None:
+    if settings.public_url is None:
+        log.warning(
+            "service.unreachable",
+            reason="GENRELAY_PUBLIC_URL is not set: providers can't call back, so every job is polled",
+        )
+    for name in unknown_variables():
+        log.warning("settings.unknown_variable", variable=name)

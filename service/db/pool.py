@@ -1,0 +1,58 @@
+"""The connection pool, and how a transaction of ours begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+# What a lost, refused or shutting-down server looks like; everything else is a mistake of ours.
+DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,
+    # A server restarted without its data in sight answers so for a moment.
+    asyncpg.CannotConnectNowError,
+)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=json.loads)
+
+
+async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool:
+    """Open a pool of up to `size` connections; JSON columns are Python values, times are aware and in UTC."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=5,
+        command_timeout=60,
+        init=_set_up,
+        server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"},
+    )
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Run the block in one transaction on a connection of its own; an exception rolls it back."""
+    async with pool.acquire(timeout=10) as connection, connection.transaction():
+        yield connection

@@ -1,0 +1,53 @@
+-- Accounts, their API keys and their destinations.
+
+-- name: ensure_account(id, name)$
+-- The account of that name, made when it is missing.
+WITH made AS (INSERT INTO accounts (id, name) VALUES (:id, :name) ON CONFLICT (name) DO NOTHING RETURNING id)
+SELECT id FROM made UNION ALL SELECT id FROM accounts WHERE name = :name LIMIT 1;
+
+-- name: insert_api_key(id, account_id, digest, hint)!
+-- A key, by its digest only.
+INSERT INTO api_keys (id, account_id, digest, hint) VALUES (:id, :account_id, :digest, :hint)
+ON CONFLICT (digest) DO NOTHING;
+
+-- name: account_of_key(digest)$
+-- Whose key it is; null for an unknown or revoked one.
+SELECT account_id FROM api_keys WHERE digest = :digest AND revoked_at IS NULL;
+
+-- name: list_api_keys()
+-- Every key with its account.
+SELECT api_keys.id, accounts.name AS account, hint, api_keys.created_at, revoked_at
+FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id ORDER BY api_keys.created_at;
+
+-- name: revoke_api_key(id)$
+-- From now on the key opens nothing.
+UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL RETURNING id;
+
+-- name: put_destination(id, account_id, name, spec, secret)^
+-- Makes or replaces a destination; `created` tells which.
+INSERT INTO destinations (id, account_id, name, spec, secret) VALUES (:id, :account_id, :name, :spec, :secret)
+ON CONFLICT (account_id, name) WHERE deleted_at IS NULL
+DO UPDATE SET spec = excluded.spec, secret = excluded.secret, updated_at = now()
+RETURNING *, xmax = 0 AS created;
+
+-- name: get_destination(account_id, name)^
+-- A destination by its name.
+SELECT * FROM destinations WHERE account_id = :account_id AND name = :name AND deleted_at IS NULL;
+
+-- name: get_destination_by_id(id)^
+-- The destination of a job, also after it was deleted.
+SELECT * FROM destinations WHERE id = :id;
+
+-- name: list_destinations(account_id, after, limit)
+-- An account's destinations by name.
+SELECT * FROM destinations WHERE account_id = :account_id AND deleted_at IS NULL AND name > :after ORDER BY name LIMIT :limit;
+
+-- name: destinations_of_bucket(account_id, bucket, region)
+-- An account's destinations with this bucket and region.
+SELECT * FROM destinations
+WHERE account_id = :account_id AND deleted_at IS NULL AND spec ->> 'bucket' = :bucket AND spec ->> 'region' = :region
+ORDER BY name LIMIT 2;
+
+-- name: delete_destination(account_id, name)$
+-- Hides a destination; jobs under way still find it by its id.
+UPDATE destinations SET deleted_at = now() WHERE account_id = :account_id AND name = :name AND deleted_at IS NULL RETURNING id;

@@ -1,0 +1,49 @@
+-- The inbox: callbacks as they came, and what was made of them.
+
+-- name: insert_callbacks(ids, job_ids, attempts, headers, bodies, digests, kept)
+-- A batch; what is over the limit of its run is left out.
+INSERT INTO callbacks (id, job_id, attempt, headers, body, digest)
+SELECT new.id, new.job_id, new.attempt, new.headers, new.body, new.digest
+FROM unnest(:ids::uuid[], :job_ids::uuid[], :attempts::int[], :headers::bytea[], :bodies::bytea[], :digests::bytea[])
+     AS new (id, job_id, attempt, headers, body, digest)
+WHERE (SELECT count(*) FROM callbacks WHERE callbacks.job_id = new.job_id AND callbacks.attempt = new.attempt) < :kept
+RETURNING job_id;
+
+-- name: unjudged_callbacks(job_id)
+-- What a job has in its inbox without a verdict.
+SELECT * FROM callbacks WHERE job_id = :job_id AND verdict IS NULL ORDER BY id LIMIT 100;
+
+-- name: has_unjudged_callbacks(job_id)$
+-- Whether there is any.
+SELECT EXISTS (SELECT FROM callbacks WHERE job_id = :job_id AND verdict IS NULL);
+
+-- name: judge_callbacks(ids, verdicts)
+-- Verdicts; returns the first of each distinct body, for those are told of in an event.
+WITH judged AS (
+    UPDATE callbacks SET verdict = new.verdict, judged_at = now()
+    FROM unnest(:ids::uuid[], :verdicts::text[]) AS new (id, verdict)
+    WHERE callbacks.id = new.id AND callbacks.verdict IS NULL
+    RETURNING callbacks.id, callbacks.job_id, callbacks.digest, callbacks.verdict, callbacks.received_at
+)
+SELECT DISTINCT ON (judged.digest) judged.* FROM judged
+WHERE NOT EXISTS (
+    SELECT FROM callbacks earlier
+    WHERE earlier.job_id = judged.job_id AND earlier.digest = judged.digest AND earlier.verdict IS NOT NULL
+      AND earlier.id <> ALL(:ids::uuid[])
+)
+ORDER BY judged.digest, judged.id;
+
+-- name: list_callbacks(job_id, after, limit)
+-- What came for a job, oldest first.
+SELECT * FROM callbacks WHERE job_id = :job_id AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: forgotten_callbacks(grace, limit)
+-- Jobs whose inbox nobody has looked at for a while.
+SELECT DISTINCT job_id FROM (
+    SELECT job_id FROM callbacks WHERE verdict IS NULL AND received_at < now() - make_interval(secs => :grace)
+    ORDER BY received_at LIMIT :limit
+) old;
+
+-- name: abandon_callbacks(job_id)!
+-- Judging failed for good; a dead letter tells of it.
+UPDATE callbacks SET verdict = 'abandoned', judged_at = now() WHERE job_id = :job_id AND verdict IS NULL;

@@ -1,0 +1,35 @@
+-- Workers, dead letters, housekeeping.
+
+-- name: beat(id)!
+-- The worker lives.
+INSERT INTO workers (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET seen_at = now();
+
+-- name: forget_worker(id)!
+-- The worker has left in good order.
+DELETE FROM workers WHERE id = :id;
+
+-- name: forget_dead_workers()!
+-- Workers not seen for a day.
+DELETE FROM workers WHERE seen_at < now() - interval '1 day';
+
+-- name: bury(id, job_id, task, reason)!
+-- Work that was given up.
+INSERT INTO dead_letters (id, job_id, task, reason) VALUES (:id, :job_id, :task, :reason);
+
+-- name: list_dead()
+-- What was given up and not tried again.
+SELECT * FROM dead_letters WHERE retried_at IS NULL ORDER BY created_at LIMIT 1000;
+
+-- name: revive(id)$
+-- One dead letter is tried again: its job is due at once.
+WITH letter AS (
+    UPDATE dead_letters SET retried_at = now() WHERE id = :id AND retried_at IS NULL RETURNING job_id
+), job AS (
+    UPDATE jobs SET due_at = now(), nudged_at = NULL, starts = 0, version = version + 1
+    WHERE id IN (SELECT job_id FROM letter) AND completed_at IS NULL
+)
+SELECT job_id FROM letter;
+
+-- name: purge_engine_log()!
+-- PgQueuer's own log, which nobody else prunes.
+DELETE FROM pgqueuer_log WHERE id IN (SELECT id FROM pgqueuer_log WHERE created < now() - interval '1 hour' LIMIT 5000);

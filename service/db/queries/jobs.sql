@@ -1,0 +1,171 @@
+-- Jobs: their rows, their transitions with events, their inputs.
+
+-- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds)^
+-- A new job, due at once.
+INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
+                  webhook, webhook_events, on_unclear, deadline_seconds, deadline_at, due_at, nudged_at, last_event)
+VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
+        :webhook, :webhook_events, :on_unclear, :deadline_seconds, now() + make_interval(secs => :deadline_seconds), now(), now(), 1)
+RETURNING *;
+
+-- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
+-- What will be sent to the provider, apart from the job's row, and the job's first event.
+WITH input AS (INSERT INTO job_inputs (job_id, body) VALUES (:job_id, :body))
+INSERT INTO events (job_id, sequence, id, account_id, run, type, time, data)
+VALUES (:job_id, 1, :event_id, :account_id, 1, :type, :time, :data);
+
+-- name: get_input(job_id)$
+-- The body to send; null when it is gone.
+SELECT body FROM job_inputs WHERE job_id = :job_id;
+
+-- name: drop_input(job_id)!
+-- The job succeeded: its input is not needed again.
+DELETE FROM job_inputs WHERE job_id = :job_id;
+
+-- name: keep_input_until(job_id, seconds)!
+-- The job ended badly: `retry` may need its input for a while.
+UPDATE job_inputs SET purge_at = now() + make_interval(secs => :seconds) WHERE job_id = :job_id;
+
+-- name: keep_input(job_id)!
+-- The next run has begun.
+UPDATE job_inputs SET purge_at = NULL WHERE job_id = :job_id;
+
+-- name: purge_inputs()!
+-- Inputs whose time is up, in batches.
+DELETE FROM job_inputs WHERE job_id IN (SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT 500);
+
+-- name: lock_job(id)^
+-- The job for a transition. NO KEY: an insert that refers to the job does not wait for it.
+SELECT *, clock_timestamp() AS clock FROM jobs WHERE id = :id FOR NO KEY UPDATE;
+
+-- name: get_job(id, account_id)^
+-- One job of one account.
+SELECT * FROM jobs WHERE id = :id AND account_id = :account_id;
+
+-- name: save_transition(id, version, status, run, attempt, submit_state, provider_task_id, provider_status, progress, verified_by, error, tries, starts, rereads, read_back_at, last_event, submitted_at, completed_at, deadline_at, due_at, nudged_at, event_ids, event_types, event_data, time)$
+-- State and events in one statement, fenced by the version; null when somebody else was faster.
+WITH changed AS (
+    UPDATE jobs SET
+        version = version + 1, status = :status, run = :run, attempt = :attempt, submit_state = :submit_state,
+        provider_task_id = :provider_task_id, provider_status = :provider_status, progress = :progress,
+        verified_by = :verified_by, error = :error, tries = :tries, starts = :starts, rereads = :rereads,
+        read_back_at = :read_back_at, last_event = :last_event, submitted_at = :submitted_at,
+        completed_at = :completed_at, deadline_at = :deadline_at, due_at = :due_at, nudged_at = :nudged_at
+    WHERE id = :id AND version = :version
+    RETURNING id, account_id, run, last_event
+), told AS (
+    INSERT INTO events (job_id, sequence, id, account_id, run, type, time, data)
+    SELECT changed.id, changed.last_event - cardinality(:event_ids::uuid[]) + event.number, event.id, changed.account_id,
+           changed.run, event.type, :time, event.data
+    FROM changed, unnest(:event_ids::uuid[], :event_types::text[], :event_data::jsonb[])
+         WITH ORDINALITY AS event (id, type, data, number)
+)
+SELECT CASE WHEN :completed_at::timestamptz IS NOT NULL THEN pg_notify('genrelay_ended', id::text)::text ELSE '' END FROM changed;
+
+-- name: list_events(job_id, after, limit)
+-- A job's events in order.
+SELECT * FROM events WHERE job_id = :job_id AND sequence > :after ORDER BY sequence LIMIT :limit;
+
+-- name: begin_task(id, status, lease, reads_back)^
+-- A task takes a due job: counts the start before anything can crash, and leases the job against duplicates of the task.
+UPDATE jobs SET starts = starts + 1, due_at = now() + make_interval(secs => :lease), nudged_at = NULL,
+    read_back_at = CASE WHEN :reads_back::boolean THEN now() ELSE read_back_at END
+WHERE id = :id AND status = :status AND due_at <= now()
+RETURNING *, now() AS clock;
+
+-- name: renew_lease(id, status, run, lease)!
+-- The task is still at it.
+UPDATE jobs SET due_at = now() + make_interval(secs => :lease)
+WHERE id = :id AND status = :status AND run = :run;
+
+-- name: reschedule(id, version, due_at, tries, starts, rereads, provider_status, nudged)!
+-- The state stays; the next look is at `due_at`.
+UPDATE jobs SET due_at = :due_at, tries = :tries, starts = :starts, rereads = :rereads, provider_status = :provider_status,
+    nudged_at = CASE WHEN :nudged::boolean THEN now() END, version = version + 1
+WHERE id = :id AND version = :version;
+
+-- name: peek_job(id)^
+-- A job without a lock, whoever's it is.
+SELECT *, now() AS clock FROM jobs WHERE id = :id;
+
+-- name: claim_read_back(id, pause)$
+-- A callback wants a read-back: one per job and pause is given out, and the start is counted. Null: wait.
+UPDATE jobs SET starts = starts + 1, read_back_at = now()
+WHERE id = :id AND completed_at IS NULL
+  AND (read_back_at IS NULL OR read_back_at <= now() - make_interval(secs => :pause))
+RETURNING starts;
+
+-- name: count_start(id)$
+-- A task that ended with an exception: how often that has happened.
+UPDATE jobs SET starts = starts + 1 WHERE id = :id RETURNING starts;
+
+-- name: put_off(id, seconds)!
+-- An open job is looked at again later.
+UPDATE jobs SET due_at = now() + make_interval(secs => :seconds), nudged_at = NULL, version = version + 1
+WHERE id = :id AND completed_at IS NULL;
+
+-- name: overdue_jobs(grace, limit)
+-- What nobody has taken up: marks it as nudged and returns it.
+UPDATE jobs SET nudged_at = now()
+WHERE id IN (
+    SELECT id FROM jobs
+    WHERE due_at <= now() AND (nudged_at IS NULL OR nudged_at <= now() - make_interval(secs => :grace))
+    ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id, status;
+
+-- name: begin_attempt(job_id, number, run, worker_id)!
+-- The intent to send, committed before anything is sent.
+INSERT INTO attempts (job_id, number, run, worker_id) VALUES (:job_id, :number, :run, :worker_id);
+
+-- name: end_attempt(job_id, number, outcome, task_id, note)!
+-- What became of it.
+UPDATE attempts SET outcome = :outcome, task_id = :task_id, note = :note, ended_at = now() WHERE job_id = :job_id AND number = :number;
+
+-- name: attempt_worker_is_alive(job_id, number, seconds)$
+-- Whether the worker that holds the attempt was seen lately.
+SELECT EXISTS (
+    SELECT FROM attempts JOIN workers ON workers.id = attempts.worker_id
+    WHERE job_id = :job_id AND number = :number AND workers.seen_at > now() - make_interval(secs => :seconds)
+);
+
+-- name: task_belongs_to_another(provider, task_id, job_id)$
+-- Whether another job has this task id.
+SELECT EXISTS (SELECT FROM jobs WHERE provider = :provider AND provider_task_id = :task_id AND id <> :job_id);
+
+-- name: find_idempotent(account_id, key)^
+-- The job a key stands for, and the digest of the request that made it.
+SELECT request_digest, job_id FROM idempotency_keys
+WHERE account_id = :account_id AND key = :key AND created_at > now() - interval '24 hours';
+
+-- name: claim_idempotency_key(account_id, key, request_digest, job_id)$
+-- Takes the key within the job's transaction; a twin waits here for its end. Null when the key is taken.
+INSERT INTO idempotency_keys (account_id, key, request_digest, job_id)
+VALUES (:account_id, :key, :request_digest, :job_id)
+ON CONFLICT (account_id, key) DO UPDATE SET request_digest = excluded.request_digest, job_id = excluded.job_id, created_at = now()
+    WHERE idempotency_keys.created_at <= now() - interval '24 hours'
+RETURNING job_id;
+
+-- name: purge_idempotency_keys()!
+-- Keys older than their retention, in batches.
+DELETE FROM idempotency_keys WHERE (account_id, key) IN
+    (SELECT account_id, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT 1000);
+
+-- name: last_attempt(job_id)^
+-- The newest attempt of a job.
+SELECT * FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 1;
+
+-- name: list_jobs(account_id, status, provider, operation, destination, test, created_after, created_before, metadata, before, limit)
+-- An account's jobs, newest first.
+SELECT * FROM jobs
+WHERE account_id = :account_id
+  AND (:status::text IS NULL OR status = :status)
+  AND (:provider::text IS NULL OR provider = :provider)
+  AND (:operation::text IS NULL OR operation = :operation)
+  AND (:destination::text IS NULL OR destination = :destination)
+  AND (:test::boolean IS NULL OR (test_status IS NOT NULL) = :test)
+  AND (:created_after::timestamptz IS NULL OR created_at > :created_after)
+  AND (:created_before::timestamptz IS NULL OR created_at < :created_before)
+  AND metadata @> :metadata::jsonb
+  AND (:before::uuid IS NULL OR id < :before)
+ORDER BY id DESC LIMIT :limit;

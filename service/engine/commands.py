@@ -1,0 +1,111 @@
+"""What a client may do to its job: cancel it, and begin its next run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from service.db.pool import Connection, transaction
+from service.db.sql import queries
+from service.engine.context import Context
+from service.engine.ledger import Locked, lock, outputs_of, record
+from service.jobs.errors import ErrorCode
+from service.jobs.lifecycle import RETRYABLE, Happening
+from service.jobs.model import Job
+
+log = structlog.get_logger()
+
+# Ended like this, the provider has nothing to give: the next run submits anew.
+_NOTHING_THERE = frozenset({ErrorCode.PROVIDER_FAILED, ErrorCode.PROVIDER_REJECTED, ErrorCode.NO_OUTPUTS})
+
+
+class NotPossibleError(Exception):
+    """The job's state does not allow it; `code` and the message say why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NoSuchJobError(Exception):
+    """The account has no such job."""
+
+
+async def _lock_own(connection: Connection, account_id: UUID, job_id: UUID) -> Locked:
+    locked = await lock(connection, job_id)
+    if locked is None or locked.job.account_id != account_id:
+        raise NoSuchJobError
+    return locked
+
+
+async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
+    """Cancel an open job; canceling a canceled one changes nothing. Objects already stored stay and are listed.
+
+    Raises NoSuchJobError, NotPossibleError.
+    """
+    async with transaction(context.pool) as connection:
+        locked = await _lock_own(connection, account_id, job_id)
+        after = await record(connection, locked, Happening.CANCELED)
+        if after is None:
+            if locked.job.status.value == "canceled":
+                return locked.job
+            raise NotPossibleError("already_ended", f"the job has {locked.job.status.value} already")
+        keep = context.settings.retention.retry_inputs_seconds
+        await queries().keep_input_until(connection, job_id=job_id, seconds=keep)
+    log.info("job.canceled", job_id=str(job_id), was=locked.job.status.value)
+    return after.job
+
+
+async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_second_charge: bool) -> Job:
+    """Begin the next run of a failed or canceled job, from as far as the last one came.
+
+    Raises NoSuchJobError, NotPossibleError.
+    """
+    async with transaction(context.pool) as connection:
+        locked = await _lock_own(connection, account_id, job_id)
+        job = locked.job
+        if job.status not in RETRYABLE:
+            raise NotPossibleError(
+                "not_retryable", f"only a failed or canceled job is retried; this one is {job.status.value}"
+            )
+        happening, changes = await _decide_start(connection, locked, accept_second_charge)
+        after = await record(
+            connection,
+            locked,
+            happening,
+            run=job.run + 1,
+            deadline_at=locked.now + timedelta(seconds=job.deadline_seconds),
+            **changes,
+        )
+        assert after is not None
+        await queries().keep_input(connection, job_id=job_id)
+    log.info("job.retried", job_id=str(job_id), run=after.job.run, start=happening.value)
+    return after.job
+
+
+async def _decide_start(
+    connection: Connection, locked: Locked, accept_second_charge: bool
+) -> tuple[Happening, dict[str, Any]]:
+    """Decide where the next run begins: with the outputs that are known, with the task, or with a new submit."""
+    job = locked.job
+    attempt = await queries().last_attempt(connection, job_id=job.id)
+    task_id = job.provider_task_id or (attempt["task_id"] if attempt else None)
+    nothing_there = job.error is not None and job.error["code"] in _NOTHING_THERE
+    fresh = {"provider_status": None, "progress": None, "verified_by": None}
+    if task_id is not None and not nothing_there and not job.test:
+        outputs = await outputs_of(connection, job.id)
+        if outputs and job.verified_by is not None:
+            return Happening.RETRY_FROM_OUTPUTS, {"due_at": locked.now}
+        return Happening.RETRY_FROM_TASK, {**fresh, "provider_task_id": task_id, "due_at": locked.now}
+    unclear = attempt is not None and attempt["outcome"] in {None, "unclear"} and not job.test
+    if unclear and not accept_second_charge:
+        raise NotPossibleError(
+            "second_charge",
+            'the last submit may have run and may be charged; send {"accept_second_charge": true} to submit again all the same',
+        )
+    if await queries().get_input(connection, job_id=job.id) is None:
+        raise NotPossibleError("input_gone", "the job's input is not kept any more; submit it as a new job")
+    return Happening.RETRY_FROM_START, {**fresh, "provider_task_id": None, "due_at": locked.now}

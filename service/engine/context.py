@@ -1,0 +1,61 @@
+"""What the tasks work with; made once by the composition root."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+
+from config.settings import ProviderSettings, Settings
+from service.callbacks import tokens
+from service.crypto import Keyring
+from service.db.pool import Pool
+from service.outputs.memory import MemoryBudget
+from service.outputs.s3_clients import Buckets
+from service.providers.contract import Provider, ProviderAccess
+from service.providers.registry import PROVIDERS
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The outside as the tasks see it."""
+
+    settings: Settings
+    pool: Pool
+    keyring: Keyring
+    worker_id: UUID
+    provider_client: httpx.AsyncClient
+    download_client: httpx.AsyncClient
+    buckets: Buckets
+    budget: MemoryBudget
+
+    def provider(self, name: str) -> Provider:
+        """Return a provider's module."""
+        return PROVIDERS[name]
+
+    def provider_settings(self, name: str) -> ProviderSettings:
+        """Return a provider's settings."""
+        return getattr(self.settings.providers, name)  # type: ignore[no-any-return]
+
+    def access(self, name: str) -> ProviderAccess | None:
+        """Return how to reach a provider; None without a key."""
+        settings = self.provider_settings(name)
+        if settings.api_key is None:
+            return None
+        return ProviderAccess(settings.base_url, settings.api_key.get_secret_value())
+
+    def callback_url(self, provider: str, job_id: UUID, attempt: int) -> str | None:
+        """Return the URL that the provider shall post to; None when we can't be reached."""
+        if self.settings.public_url is None:
+            return None
+        token = tokens.mint(self.keyring, provider, job_id, attempt)
+        return f"{self.settings.public_url}/v1/callbacks/{provider}/{token}"
+
+
+def backoff(tries: int, first: float, longest: float) -> timedelta:
+    """Return the pause before the next try: doubling from `first` to `longest` seconds, with a fifth of jitter."""
+    pause = min(longest, first * 2.0 ** min(tries, 30))
+    return timedelta(seconds=pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not a secret

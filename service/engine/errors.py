@@ -1,0 +1,77 @@
+"""The errors that jobs end with because of something we decided: one function each, with what to do."""
+
+from __future__ import annotations
+
+from service.jobs.errors import ErrorCode, JobError
+
+
+def deadline_exceeded(seconds: int, doing: str) -> JobError:
+    """The deadline passed."""
+    return JobError(
+        ErrorCode.DEADLINE_EXCEEDED,
+        f"the job was still {doing} when its deadline of {seconds} s passed",
+        "give a longer deadline_seconds, or retry: a task that the provider still knows is taken up without a second charge",
+    )
+
+
+def submit_unknown() -> JobError:
+    """Nobody can tell whether the provider ran it."""
+    return JobError(
+        ErrorCode.SUBMIT_UNKNOWN,
+        "the provider's answer to the submit was lost or unclear, and no callback came: it may or may not have run",
+        'look into the provider\'s own console; retry with {"accept_second_charge": true} sends it again',
+    )
+
+
+def no_outputs() -> JobError:
+    """Success, and nothing to show for it."""
+    return JobError(
+        ErrorCode.NO_OUTPUTS,
+        "the provider reports success without any output, also when asked again",
+        "retry sends the job again; if it stays like this, ask the provider",
+    )
+
+
+def task_vanished() -> JobError:
+    """The provider does not know its own task."""
+    return JobError(
+        ErrorCode.PROVIDER_FAILED,
+        "the provider does not know the task it accepted",
+        "retry sends the job again",
+    )
+
+
+def provider_unavailable(reason: str) -> JobError:
+    """The provider could not be reached often enough."""
+    return JobError(
+        ErrorCode.PROVIDER_UNAVAILABLE,
+        f"the provider could not be reached: {reason}",
+        "nothing was sent and nothing is owed; retry when the provider is back",
+    )
+
+
+def no_key(provider: str) -> JobError:
+    """Our own configuration lacks a key."""
+    return JobError(
+        ErrorCode.PROVIDER_UNAVAILABLE,
+        f"this service has no API key for {provider}",
+        f"the operator sets GENRELAY_PROVIDERS__{provider.upper()}__API_KEY; then retry",
+    )
+
+
+def input_gone() -> JobError:
+    """There is nothing left to send."""
+    return JobError(
+        ErrorCode.PROVIDER_UNAVAILABLE,
+        "the job's input is not kept any more",
+        "submit it as a new job",
+    )
+
+
+def output_expired(why: str) -> JobError:
+    """The source is gone."""
+    return JobError(
+        ErrorCode.OUTPUT_EXPIRED,
+        f"an output could not be fetched while its source lived: {why}",
+        "the provider has deleted it; retry asks the provider once more, otherwise submit a new job",
+    )

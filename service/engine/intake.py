@@ -1,0 +1,218 @@
+"""Taking a job in: checked whole, then committed together with its input, its first event and its first task."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from service import metrics
+from service.db.pool import Connection, transaction
+from service.db.sql import queries
+from service.engine.context import Context
+from service.engine.ledger import SUBMIT, enqueue
+from service.ids import new_uuid
+from service.jobs.lifecycle import EventType
+from service.jobs.model import Job, job_json, read_job
+from service.jobs.request import JobRequest
+from service.outputs.keys import check_path, clean_path
+from service.points import reach
+from service.providers.contract import CustomStorage, Mistake
+
+log = structlog.get_logger()
+
+_BIG = 256 * 1024  # bytes
+_TWIN_WAIT = "10s"
+
+
+class InvalidRequestError(Exception):
+    """The request is understood but wrong; carries every mistake."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self.mistakes = mistakes
+
+
+class KeyReusedError(Exception):
+    """The idempotency key stands for another request."""
+
+
+class KeyBusyError(Exception):
+    """A request with the same idempotency key is still being worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that was taken in; replayed: it had been already, with the same idempotency key."""
+
+    job: Job
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job's outputs will go."""
+
+    name: str | None = None
+    id: UUID | None = None
+    storage: dict[str, Any] | None = None
+
+
+async def take_in(
+    context: Context, account_id: UUID, request: JobRequest, *, key: str | None = None, digest: bytes = b""
+) -> Taken:
+    """Commit a job, or find the one that `key` already stands for.
+
+    digest: of the request's JSON, for the comparison with the key's first use. Raises InvalidRequestError,
+    KeyReusedError, KeyBusyError.
+    """
+    body = await _encode(request)
+    async with transaction(context.pool) as connection:
+        job_id = new_uuid()
+        if key is not None and (twin := await _claim(connection, account_id, key, digest, job_id)) is not None:
+            return Taken(twin, replayed=True)
+        place = await _find_place(context, connection, account_id, request)
+        job = await _insert(connection, account_id, job_id, request, place, body)
+        reach("intake.before_commit")
+    reach("intake.committed")
+    metrics.JOBS_CREATED.labels(job.provider, job.operation, str(job.test).lower()).inc()
+    log.info("job.accepted", job_id=str(job.id), provider=job.provider, operation=job.operation, test=job.test)
+    return Taken(job)
+
+
+async def _encode(request: JobRequest) -> bytes:
+    def encode() -> bytes:
+        return json.dumps(request.checked.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    # Megabytes of base64 are written in a thread, not on the loop.
+    return await asyncio.to_thread(encode) if _is_big(request.checked.body) else encode()
+
+
+def _is_big(body: dict[str, Any]) -> bool:
+    inner = body.get("request", body)
+    return any(isinstance(value, str | list | dict) and len(value) > _BIG for value in inner.values())
+
+
+async def _claim(connection: Connection, account_id: UUID, key: str, digest: bytes, job_id: UUID) -> Job | None:
+    """Take the key for this job; a twin under way is waited for, and its job is returned."""
+    await connection.execute(f"SET LOCAL lock_timeout = '{_TWIN_WAIT}'")
+    try:
+        mine = await queries().claim_idempotency_key(
+            connection, account_id=account_id, key=key, request_digest=digest, job_id=job_id
+        )
+    except asyncpg.LockNotAvailableError:
+        raise KeyBusyError from None
+    if mine is not None:
+        return None
+    found = await queries().find_idempotent(connection, account_id=account_id, key=key)
+    if found is None or found["request_digest"] != digest:
+        raise KeyReusedError
+    row = await queries().get_job(connection, id=found["job_id"], account_id=account_id)
+    if row is None:
+        raise KeyReusedError
+    return read_job(row)
+
+
+async def _find_place(context: Context, connection: Connection, account_id: UUID, request: JobRequest) -> Place:
+    mistakes: list[Mistake] = []
+    settings = context.provider_settings(request.provider)
+    if settings.api_key is None:
+        mistakes.append(Mistake("provider", "this service has no API key for it; the operator has to set one"))
+    if request.test_status is not None:
+        if context.settings.public_url is None:
+            mistakes.append(
+                Mistake(
+                    "test_mode",
+                    "a mock can only arrive where callbacks can: the operator has to set GENRELAY_PUBLIC_URL",
+                )
+            )
+        if mistakes:
+            raise InvalidRequestError(mistakes)
+        return Place(name=request.destination)
+    row = await _find_destination(connection, account_id, request, mistakes)
+    storage = _read_storage(request.storage, mistakes)
+    if mistakes or row is None:
+        raise InvalidRequestError(mistakes)
+    return Place(row["name"], row["id"], storage)
+
+
+async def _find_destination(
+    connection: Connection, account_id: UUID, request: JobRequest, mistakes: list[Mistake]
+) -> Any:
+    named, storage = None, request.storage
+    if request.destination is not None:
+        named = await queries().get_destination(connection, account_id=account_id, name=request.destination)
+        if named is None:
+            mistakes.append(Mistake("destination", "no destination of that name", request.destination[:100]))
+            return None
+        if storage is None or named["spec"]["bucket"] == storage.bucket:
+            return named
+    assert storage is not None
+    rows = queries().destinations_of_bucket(
+        connection, account_id=account_id, bucket=storage.bucket, region=storage.region
+    )
+    found = [row async for row in rows]
+    if len(found) != 1:
+        rule = (
+            "no destination has this bucket and region"
+            if not found
+            else "several destinations have this bucket; name one"
+        )
+        mistakes.append(Mistake("input.extra.custom_storage.aws_s3.bucket", rule, storage.bucket[:100]))
+        return None
+    return found[0]
+
+
+def _read_storage(storage: CustomStorage | None, mistakes: list[Mistake]) -> dict[str, Any] | None:
+    if storage is None:
+        return None
+    rule = check_path(storage.path)
+    if rule is not None:
+        mistakes.append(Mistake("input.extra.custom_storage.aws_s3.path", rule, storage.path[:100]))
+    return {"path": clean_path(storage.path), "save_to_path_directly": storage.save_to_path_directly}
+
+
+async def _insert(
+    connection: Connection, account_id: UUID, job_id: UUID, request: JobRequest, place: Place, body: bytes
+) -> Job:
+    row = await queries().insert_job(
+        connection,
+        id=job_id,
+        account_id=account_id,
+        provider=request.provider,
+        operation=request.operation,
+        test_status=request.test_status,
+        destination=place.name,
+        destination_id=place.id,
+        storage=place.storage,
+        metadata=request.metadata,
+        webhook=request.webhook,
+        webhook_events=request.webhook_events,
+        on_unclear=request.on_unclear,
+        deadline_seconds=request.deadline_seconds,
+    )
+    job = read_job(row)
+    await queries().insert_beginning(
+        connection,
+        job_id=job.id,
+        body=body,
+        event_id=new_uuid(),
+        account_id=account_id,
+        type=EventType.QUEUED.value,
+        time=job.created_at,
+        data={"sequence": 1, "job": job_json(job, [])},
+    )
+    await enqueue(connection, SUBMIT, job_id)
+    return job
+
+
+def digest_request(given: Any) -> bytes:
+    """Return the digest of a request compared as JSON: order and spelling don't count."""
+    text = json.dumps(given, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,225 @@
+"""The tasks `settle` and `look_up`: what is the truth about a job, and what do its callbacks amount to?
+
+Both do the same: one read-back from the provider, with our own key, judges the job and everything in its inbox.
+`settle` is woken by a callback, `look_up` by the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from service.callbacks import tokens, verdict
+from service.callbacks.verdict import AskAbout, Believe, Park, Verdict
+from service.db.pool import Connection, transaction
+from service.db.sql import queries
+from service.engine import errors
+from service.engine.context import Context
+from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, record, tell
+from service.engine.read_back import read_back
+from service.engine.starting import begin
+from service.engine.verdicts import READ_BACK_PAUSE, apply_found, apply_mock, callback_told, fail, first_poll
+from service.jobs.lifecycle import Happening, Status
+from service.jobs.model import Job, read_job
+from service.points import reach
+from service.providers.contract import Failed, LookUpUnavailable, ReadBack, Succeeded, TaskNotFound
+
+log = structlog.get_logger()
+
+_LOOK_UP_LEASE = 20.0  # seconds
+
+
+@dataclass(slots=True)
+class Inbox:
+    """A job's unjudged callbacks, each with what could be read out of it."""
+
+    verdicts: dict[UUID, Verdict] = field(default_factory=dict)
+    asks: dict[UUID, AskAbout] = field(default_factory=dict)
+    mock: tuple[UUID, Succeeded | Failed] | None = None
+    rows: dict[UUID, Any] = field(default_factory=dict)
+
+    def sort(self, context: Context, job: Job, rows: list[Any]) -> None:
+        """Read every callback once."""
+        seen: set[bytes] = set()
+        for row in rows:
+            reading = verdict.read(context.provider(job.provider), job, row["attempt"], row["body"])
+            self.rows[row["id"]] = row
+            if row["digest"] in seen and isinstance(reading, AskAbout | Believe):
+                reading = Verdict.DUPLICATE
+            seen.add(row["digest"])
+            self._place(row["id"], reading)
+
+    def _place(self, callback_id: UUID, reading: verdict.Reading) -> None:
+        match reading:
+            case Verdict():
+                self.verdicts[callback_id] = reading
+            case AskAbout():
+                self.asks[callback_id] = reading
+            case Believe(hint) if self.mock is None and isinstance(hint.state, Succeeded | Failed):
+                self.mock = callback_id, hint.state
+                self.verdicts[callback_id] = Verdict.MOCK
+            case Believe():
+                self.verdicts[callback_id] = Verdict.DUPLICATE
+            case Park():
+                pass
+
+
+async def settle(context: Context, job_id: UUID) -> None:
+    """Judge what is in a job's inbox."""
+    rows = [row async for row in queries().unjudged_callbacks(context.pool, job_id=job_id)]
+    if not rows:
+        return
+    peeked = await queries().peek_job(context.pool, id=job_id)
+    if peeked is None or peeked["completed_at"] is not None:
+        await _close(context, job_id, rows)
+        return
+    job = read_job(peeked)
+    inbox = Inbox()
+    inbox.sort(context, job, rows)
+    ask = next(iter(inbox.asks.values()), None)
+    if ask is None:
+        await _judge(context, job, inbox, None, None)
+    elif await queries().claim_read_back(context.pool, id=job_id, pause=READ_BACK_PAUSE) is not None:
+        reach("judge.begun")
+        await _judge(context, job, inbox, ask, await read_back(context, job, ask.task_id))
+    else:
+        await _later(context, job, inbox, peeked)
+
+
+async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
+    """Another read-back was made a moment ago; judge what needs none, and come back for the rest."""
+    since = peeked["read_back_at"] or peeked["clock"]
+    wait = since + timedelta(seconds=READ_BACK_PAUSE) - peeked["clock"]
+    inbox.asks.clear()
+    await _judge(context, job, inbox, None, None)
+    async with transaction(context.pool) as connection:
+        await enqueue(connection, SETTLE, job.id, delay=max(wait, timedelta(milliseconds=50)))
+
+
+async def look_up(context: Context, job_id: UUID) -> None:
+    """Read a running job back because its time has come."""
+    begun = await begin(context, LOOK_UP, job_id, Status.RUNNING, lease=_LOOK_UP_LEASE)
+    if begun is None:
+        return
+    job = begun.job
+    if job.deadline_at <= begun.now:
+        await _pass_deadline(context, job)
+    elif not job.test and job.provider_task_id is not None:
+        inbox = Inbox()
+        inbox.sort(context, job, [row async for row in queries().unjudged_callbacks(context.pool, job_id=job_id)])
+        ask = AskAbout(job.provider_task_id, hint=None)
+        await _judge(context, job, inbox, ask, await read_back(context, job, job.provider_task_id))
+
+
+async def _pass_deadline(context: Context, job: Job) -> None:
+    error = errors.deadline_exceeded(job.deadline_seconds, "running")
+    async with transaction(context.pool) as connection:
+        locked = await lock(connection, job.id)
+        if locked is not None and locked.job.run == job.run:
+            await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
+
+
+async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None, found: ReadBack | None) -> None:
+    """Write verdicts, events and the job's transition in one transaction."""
+    try:
+        async with transaction(context.pool) as connection:
+            await _judge_in(context, connection, job, inbox, ask, found)
+            reach("judge.before_commit")
+    except asyncpg.UniqueViolationError:
+        # The candidate is another job's task: whoever named it, it is not ours.
+        inbox.verdicts |= dict.fromkeys(inbox.asks, Verdict.FOREIGN)
+        inbox.asks.clear()
+        async with transaction(context.pool) as connection:
+            await _judge_in(context, connection, job, inbox, None, None)
+    reach("judge.committed")
+    for callback_id, said in inbox.verdicts.items():
+        log.info("callback.judged", job_id=str(job.id), callback_id=str(callback_id), verdict=said.value)
+
+
+async def _judge_in(
+    context: Context, connection: Connection, job: Job, inbox: Inbox, ask: AskAbout | None, found: ReadBack | None
+) -> None:
+    locked = await lock(connection, job.id)
+    if locked is None:
+        return
+    if locked.job.run != job.run or locked.job.attempt != job.attempt or locked.job.status is not job.status:
+        # Somebody else was faster: whatever is left in the inbox is read again, against the job as it is now.
+        if inbox.rows:
+            await enqueue(connection, SETTLE, job.id)
+        inbox.verdicts.clear()
+        return
+    outcome = None if found is None else found.outcome
+    if ask is not None and ask.adopt and found is not None:
+        locked, outcome = await _adopt(context, connection, locked, ask, found, inbox)
+    told = await _write_verdicts(connection, inbox, outcome)
+    if outcome is not None and locked.job.status is Status.RUNNING:
+        await apply_found(context, connection, locked, outcome, told)
+    elif inbox.mock is not None:
+        await apply_mock(context, connection, locked, inbox.mock[1], told)
+    else:
+        await tell(connection, locked, told)
+
+
+async def _adopt(
+    context: Context, connection: Connection, locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox
+) -> tuple[Locked, Any]:
+    """Make a candidate out of a callback the job's task, if the provider itself echoes our URL for it."""
+    if isinstance(found.outcome, LookUpUnavailable):
+        # No word from the provider: the callback stays unjudged and is looked at again.
+        await enqueue(connection, SETTLE, locked.job.id, delay=timedelta(seconds=READ_BACK_PAUSE))
+        inbox.asks.clear()
+        return locked, None
+    proven = _names_us(context, locked.job, found.callback_url)
+    if not proven or isinstance(found.outcome, TaskNotFound):
+        inbox.verdicts |= dict.fromkeys(inbox.asks, Verdict.UNPROVEN)
+        inbox.asks.clear()
+        return locked, None
+    # Candidates other than the one that was asked about are somebody else's.
+    for callback_id in [i for i, other in inbox.asks.items() if other.task_id != ask.task_id]:
+        inbox.verdicts[callback_id] = Verdict.FOREIGN
+        del inbox.asks[callback_id]
+    adopted = await record(
+        connection,
+        locked,
+        Happening.ACCEPTED,
+        provider_task_id=ask.task_id,
+        submitted_at=locked.now,
+        due_at=first_poll(context, locked),
+    )
+    return adopted or locked, found.outcome
+
+
+def _names_us(context: Context, job: Job, url: str | None) -> bool:
+    if url is None:
+        return False
+    try:
+        token = urlsplit(url).path.rpartition("/")[2]
+    except ValueError:
+        return False
+    return tokens.check(context.keyring, job.provider, token) == (job.id, job.attempt)
+
+
+async def _write_verdicts(connection: Connection, inbox: Inbox, outcome: Any) -> tuple[Told, ...]:
+    if outcome is not None and not isinstance(outcome, LookUpUnavailable):
+        inbox.verdicts |= {i: verdict.compare(asked.hint, outcome) for i, asked in inbox.asks.items()}
+    if not inbox.verdicts:
+        return ()
+    distinct = queries().judge_callbacks(
+        connection, ids=list(inbox.verdicts), verdicts=[said.value for said in inbox.verdicts.values()]
+    )
+    return tuple([callback_told(inbox.rows[row["id"]], row["verdict"]) async for row in distinct])
+
+
+async def _close(context: Context, job_id: UUID, rows: list[Any]) -> None:
+    """The run has ended, or the job is gone: everything that comes now is late, and no event tells of it."""
+    async for _ in queries().judge_callbacks(
+        context.pool, ids=[row["id"] for row in rows], verdicts=[Verdict.LATE.value] * len(rows)
+    ):
+        pass
+    log.info("callback.judged", job_id=str(job_id), verdict=Verdict.LATE.value, count=len(rows))

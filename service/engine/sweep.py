@@ -1,0 +1,59 @@
+"""The sweep: enqueues whatever is overdue. It is deadline watch, reconciler and repair in one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+from pgqueuer import Queries
+
+from service import metrics
+from service.db.pool import Connection, transaction
+from service.db.sql import queries
+from service.engine.context import Context
+from service.engine.ledger import SETTLE, TASK_OF
+from service.jobs.lifecycle import Status
+
+log = structlog.get_logger()
+
+_GRACE = 10.0  # seconds a task has to take its job up before it is nudged again
+_MOST = 500
+
+
+async def sweep(context: Context) -> None:
+    """Say that this worker lives, and enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
+    await queries().beat(context.pool, id=context.worker_id)
+    async with transaction(context.pool) as connection:
+        jobs = [
+            (TASK_OF[Status(row["status"])], row["id"])
+            async for row in queries().overdue_jobs(connection, grace=_GRACE, limit=_MOST)
+        ]
+        inboxes = [
+            (SETTLE, row["job_id"])
+            async for row in queries().forgotten_callbacks(connection, grace=_GRACE, limit=_MOST)
+        ]
+        await _nudge(connection, [*jobs, *inboxes])
+
+
+async def _nudge(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
+    if not tasks:
+        return
+    # One nudge per task and job is enough: the key keeps a backlog from growing with every sweep.
+    await Queries.from_asyncpg_connection(connection).enqueue(  # type: ignore[arg-type]
+        [task for task, _ in tasks],
+        [job.bytes for _, job in tasks],
+        [0] * len(tasks),
+        dedupe_key=[f"sweep:{task}:{job}" for task, job in tasks],
+        on_conflict="skip",
+    )
+    for task, _ in tasks:
+        metrics.SWEPT.labels(task).inc()
+    log.info("work.swept", count=len(tasks))
+
+
+async def keep_house(context: Context) -> None:
+    """Delete what has had its time, in batches."""
+    await queries().purge_inputs(context.pool)
+    await queries().purge_idempotency_keys(context.pool)
+    await queries().purge_engine_log(context.pool)
+    await queries().forget_dead_workers(context.pool)

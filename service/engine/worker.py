@@ -1,0 +1,159 @@
+"""The workers: PgQueuer hints at work, supervised loops sweep up what it misses.
+
+Each PgQueuer manager has a connection of its own for listening and another for its queries, so that neither a cut listener
+nor a slow query of the one holds up the other. Whatever ends a loop, it is rebuilt after a pause, counted and logged; after
+several failures in a row the process says that it is unhealthy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+from pgqueuer import Job as Task
+from pgqueuer import Queries, QueueManager
+
+from service import metrics
+from service.db.pool import DATABASE_AWAY
+from service.engine.context import Context
+from service.engine.copying import copy
+from service.engine.judge import look_up, settle
+from service.engine.ledger import COPY, LOOK_UP, SETTLE, SUBMIT
+from service.engine.starting import after_exception
+from service.engine.submit import submit
+from service.engine.sweep import keep_house, sweep
+
+log = structlog.get_logger()
+
+Handler = Callable[[Context, UUID], Awaitable[None]]
+TASKS: dict[str, Handler] = {SUBMIT: submit, LOOK_UP: look_up, SETTLE: settle, COPY: copy}
+
+# One manager per kind of work, so that copies don't starve verdicts.
+MANAGERS: dict[str, tuple[str, ...]] = {"provider": (SUBMIT, LOOK_UP, SETTLE), "copies": (COPY,)}
+
+_BATCH = 16
+_UNHEALTHY_AFTER = 5  # failures in a row
+
+
+async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
+    """Run one task to its end; an exception is counted, logged without values, and decides when it is due again."""
+    began = time.monotonic()
+    outcome = "done"
+    try:
+        await handler(context, job_id)
+    except DATABASE_AWAY as error:
+        # Nothing was committed; the due column or the inbox still tells of the work, and the sweep finds it.
+        outcome = "database_away"
+        log.warning("task.database_away", task=task, job_id=str(job_id), reason=type(error).__name__)
+    except Exception as error:
+        outcome = "raised"
+        # The traceback's text is ours, without the values of variables.
+        log.exception("task.raised", task=task, job_id=str(job_id), reason=type(error).__name__)
+        with suppress(*DATABASE_AWAY):
+            await after_exception(context, task, job_id, f"{type(error).__name__}")
+    finally:
+        metrics.TASKS.labels(task, outcome).inc()
+        metrics.TASK_SECONDS.labels(task).observe(time.monotonic() - began)
+
+
+class Engine:
+    """All workers of one process."""
+
+    def __init__(self, context: Context, dsn: str) -> None:
+        self._context = context
+        self._dsn = dsn
+        self._stopping = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._managers: set[QueueManager] = set()
+        self._failures: dict[str, int] = {}
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no worker has failed several times in a row."""
+        return all(count < _UNHEALTHY_AFTER for count in self._failures.values())
+
+    def start(self) -> None:
+        """Start every worker."""
+        settings = self._context.settings.engine
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            name: self._manager(kinds) for name, kinds in MANAGERS.items()
+        }
+        work["sweep"] = lambda: sweep(self._context)
+        work["housekeeping"] = lambda: keep_house(self._context)
+        pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0}
+        self._loops = [
+            asyncio.create_task(self._supervise(name, act, pauses.get(name, 0.0)), name=name)
+            for name, act in work.items()
+        ]
+
+    async def stop(self) -> None:
+        """Take no more work, and finish what is under way."""
+        self._stopping.set()
+        for manager in self._managers:
+            manager.shutdown.set()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    async def _supervise(self, name: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
+        while not self._stopping.is_set():
+            failed = True
+            try:
+                await act()
+                failed = False
+            except DATABASE_AWAY as error:
+                log.warning("worker.database_away", worker=name, reason=type(error).__name__)
+            except Exception as error:
+                log.exception("worker.failed", worker=name, reason=type(error).__name__)
+            self._failures[name] = self._failures.get(name, 0) + 1 if failed else 0
+            metrics.ENGINE_HEALTHY.set(1 if self.healthy else 0)
+            if failed:
+                metrics.WORKER_RESTARTS.labels(name).inc()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(pause, 0.5)):
+                    await self._stopping.wait()
+
+    def _manager(self, kinds: tuple[str, ...]) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=5,
+                # Losing what the queue did last loses hints at most, so its commits need not wait for the disk.
+                server_settings={"application_name": "genrelay queue", "synchronous_commit": "off"},
+            )
+            try:
+                await self._run_manager(QueueManager(Queries.from_asyncpg_connection(connection)), kinds)
+            finally:
+                connection.terminate()
+
+        return run
+
+    async def _run_manager(self, manager: QueueManager, kinds: tuple[str, ...]) -> None:
+        for kind in kinds:
+            self._register(manager, kind)
+        settings = self._context.settings
+        most = settings.outputs.concurrency if kinds == (COPY,) else settings.engine.concurrency
+        batch = max(1, min(_BATCH, most // 2))
+        self._managers.add(manager)
+        try:
+            if not self._stopping.is_set():
+                await manager.run(
+                    dequeue_timeout=timedelta(seconds=10),
+                    batch_size=batch,
+                    max_concurrent_tasks=max(most, 2 * batch),
+                    shutdown_on_listener_failure=True,
+                    heartbeat_timeout=timedelta(seconds=settings.engine.heartbeat_seconds),
+                )
+        finally:
+            self._managers.discard(manager)
+
+    def _register(self, manager: QueueManager, kind: str) -> None:
+        handler = TASKS[kind]
+
+        @manager.entrypoint(kind, accepts_context=False)
+        async def entry(task: Task) -> None:
+            await run_task(self._context, kind, handler, UUID(bytes=task.payload))

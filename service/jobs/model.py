@@ -1,0 +1,160 @@
+"""A job and its outputs as they are in memory, and as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from service.ids import show
+from service.jobs.lifecycle import ENDED, Status, SubmitState
+
+
+Digest = bytes  # `Output` has a field of that name
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of `jobs`: what the life cycle reads and writes. Times are aware, of the database's clock."""
+
+    id: UUID
+    account_id: UUID
+    provider: str
+    operation: str
+    status: Status
+    test_status: str | None
+    destination: str | None
+    destination_id: UUID | None
+    storage: dict[str, Any] | None
+    run: int
+    attempt: int
+    version: int
+    submit_state: SubmitState | None
+    provider_task_id: str | None
+    provider_status: str | None
+    progress: int | None
+    verified_by: str | None
+    error: dict[str, Any] | None
+    metadata: dict[str, str]
+    webhook: str | None
+    webhook_events: list[str] | None
+    on_unclear: str
+    tries: int
+    starts: int
+    rereads: int
+    read_back_at: datetime | None
+    last_event: int
+    created_at: datetime
+    submitted_at: datetime | None
+    completed_at: datetime | None
+    deadline_at: datetime
+    due_at: datetime | None
+    nudged_at: datetime | None
+    deadline_seconds: int
+
+    @property
+    def test(self) -> bool:
+        """Whether this is a test job: never billed, judged by its token, never copied."""
+        return self.test_status is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the current run is over."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One row of `outputs`; digest, size, type and key are set before the object is written."""
+
+    job_id: UUID
+    index: int
+    kind: str
+    status: str
+    source_url: str | None
+    source_expires_at: datetime | None
+    nsfw: dict[str, Any] | None
+    media_type: str | None
+    extension: str | None
+    bytes: int | None
+    width: int | None
+    height: int | None
+    sha256: Digest | None
+    bucket: str | None
+    key: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the output as the API shows it; the source's URL is never shown."""
+        stored = self.status == "stored"
+        return {
+            "index": self.index,
+            "kind": self.kind,
+            "status": self.status,
+            "media_type": self.media_type,
+            "bytes": self.bytes,
+            "width": self.width,
+            "height": self.height,
+            "sha256": self.sha256.hex() if self.sha256 else None,
+            "bucket": self.bucket if stored else None,
+            "key": self.key if stored else None,
+            "url": f"s3://{self.bucket}/{self.key}" if stored else None,
+            "nsfw": self.nsfw,
+        }
+
+
+def read_job(row: Mapping[str, Any]) -> Job:
+    """Read a row of `jobs`; further columns of a query are left out."""
+    values = {name: row[name] for name in _JOB_COLUMNS}
+    values["status"] = Status(values["status"])
+    if values["submit_state"] is not None:
+        values["submit_state"] = SubmitState(values["submit_state"])
+    return Job(**values)
+
+
+def read_output(row: Mapping[str, Any]) -> Output:
+    """Read a row of `outputs`."""
+    return Output(**{name: row[name] for name in _OUTPUT_COLUMNS})
+
+
+_JOB_COLUMNS = tuple(field.name for field in fields(Job))
+_OUTPUT_COLUMNS = tuple(field.name for field in fields(Output))
+
+
+def moment(time: datetime | None) -> str | None:
+    """Return a time as the API shows it: RFC 3339, UTC, milliseconds."""
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def job_json(job: Job, outputs: list[Output]) -> dict[str, Any]:
+    """Return the job as the API and every event show it."""
+    shown = show("job", job.id)
+    path = f"/v1/jobs/{shown}"
+    return {
+        "id": shown,
+        "object": "job",
+        "status": job.status.value,
+        "test": job.test,
+        "provider": job.provider,
+        "operation": job.operation,
+        "provider_task_id": job.provider_task_id,
+        "provider_status": job.provider_status,
+        "progress": job.progress,
+        "verified_by": job.verified_by,
+        "run": job.run,
+        "outputs": [output.as_json() for output in outputs],
+        "error": job.error,
+        "metadata": job.metadata,
+        "destination": job.destination,
+        "created_at": moment(job.created_at),
+        "submitted_at": moment(job.submitted_at),
+        "completed_at": moment(job.completed_at),
+        "deadline_at": moment(job.deadline_at),
+        "links": {
+            "self": path,
+            "events": f"{path}/events",
+            "callbacks": f"{path}/callbacks",
+            "cancel": f"{path}/cancel",
+        },
+    }

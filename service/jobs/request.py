@@ -1,0 +1,160 @@
+"""What `POST /v1/jobs` takes around the provider's own body, and how the two are brought together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, Field, with_config
+from typing_extensions import TypedDict
+
+from service.jobs.lifecycle import EventType
+from service.providers.checking import STRICT, InputCheck
+from service.providers.contract import CheckedInput, CustomStorage, Mistake, Provider, TaskStatus
+
+_EVENTS = frozenset({*(event.value for event in EventType), "job.*", "output.*", "*"})
+DEADLINE_SECONDS = 3600
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("https://", "http://")) or not value.isprintable() or " " in value:
+        raise ValueError("must be an http or https URL")
+    return value
+
+
+def _event_name(value: str) -> str:
+    if value not in _EVENTS:
+        raise ValueError(f"must be one of {', '.join(sorted(_EVENTS))}")
+    return value
+
+
+@with_config(STRICT)
+class TestModeIn(TypedDict):
+    """`test_mode` of a job."""
+
+    __test__ = False  # type: ignore[misc]
+
+    enabled: bool
+    return_task_status: NotRequired[Literal["TASK_STATUS_SUCCEED", "TASK_STATUS_FAILED"]]
+
+
+@with_config(STRICT)
+class JobIn(TypedDict):
+    """The body of `POST /v1/jobs`; `input` is checked by the provider's own rules."""
+
+    provider: str
+    operation: str
+    input: Any
+    destination: NotRequired[Annotated[str, Field(max_length=64)] | None]
+    test_mode: NotRequired[TestModeIn | None]
+    webhook: NotRequired[Annotated[str, Field(max_length=2048), AfterValidator(_web_address)] | None]
+    webhook_events_filter: NotRequired[
+        Annotated[list[Annotated[str, AfterValidator(_event_name)]], Field(max_length=20)] | None
+    ]
+    metadata: NotRequired[
+        Annotated[
+            dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+            Field(max_length=50),
+        ]
+    ]
+    deadline_seconds: NotRequired[Annotated[int, Field(ge=30, le=86_400)]]
+    on_unclear: NotRequired[Literal["fail", "resubmit"]]
+
+
+_CHECK = InputCheck(JobIn, root="")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A request that may become a job: what was said in either place, brought together."""
+
+    provider: str
+    operation: str
+    checked: CheckedInput
+    destination: str | None
+    storage: CustomStorage | None
+    test_status: TaskStatus | None
+    webhook: str | None
+    webhook_events: list[str] | None
+    metadata: dict[str, str]
+    deadline_seconds: int
+    on_unclear: str
+
+
+def read_request(given: Any, providers: dict[str, Provider]) -> JobRequest | list[Mistake]:
+    """Read the body of `POST /v1/jobs`; every mistake at once, the provider's own body included."""
+    outer = dict(given, input=None) if isinstance(given, dict) and "input" in given else given
+    mistakes = _CHECK.find_mistakes(outer)
+    if not isinstance(given, dict):
+        return mistakes
+    provider = providers.get(given["provider"]) if isinstance(given.get("provider"), str) else None
+    if provider is None:
+        if isinstance(given.get("provider"), str):
+            mistakes.append(Mistake("provider", f"must be one of {', '.join(providers)}", given["provider"][:100]))
+        return mistakes
+    checked = _check_input(provider, given, mistakes)
+    if mistakes or checked is None:
+        return mistakes
+    return _bring_together(given, checked)
+
+
+def _check_input(provider: Provider, given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
+    operation = given.get("operation")
+    if not isinstance(operation, str):
+        return None
+    if operation not in provider.operations:
+        known = ", ".join(provider.operations)
+        mistakes.append(Mistake("operation", f"must be one of {known}", operation[:100]))
+        return None
+    if "input" not in given:
+        return None
+    checked = provider.check_input(operation, given["input"])
+    if isinstance(checked, list):
+        mistakes.extend(checked)
+        return None
+    return checked
+
+
+def _bring_together(given: dict[str, Any], checked: CheckedInput) -> JobRequest | list[Mistake]:
+    mistakes: list[Mistake] = []
+    test_status = _test_status(given.get("test_mode"), checked, mistakes)
+    destination = given.get("destination")
+    if test_status is None and destination is None and checked.storage is None and not mistakes:
+        mistakes.append(
+            Mistake("destination", "required unless it is a test job or the input's own storage names a bucket")
+        )
+    webhook = given.get("webhook")
+    if webhook is not None and checked.webhook is not None and webhook != checked.webhook:
+        mistakes.append(Mistake("webhook", "contradicts the webhook inside input; give one of them, or the same twice"))
+    if mistakes:
+        return mistakes
+    return JobRequest(
+        provider=given["provider"],
+        operation=given["operation"],
+        checked=checked,
+        destination=destination,
+        storage=checked.storage,
+        test_status=test_status,
+        webhook=webhook or checked.webhook,
+        webhook_events=given.get("webhook_events_filter"),
+        metadata=given.get("metadata", {}),
+        deadline_seconds=given.get("deadline_seconds", DEADLINE_SECONDS),
+        on_unclear=given.get("on_unclear", "fail"),
+    )
+
+
+def _test_status(outer: dict[str, Any] | None, checked: CheckedInput, mistakes: list[Mistake]) -> TaskStatus | None:
+    """Decide whether it is a test job, and which status it shall end with; a contradiction is a mistake."""
+    inner = checked.test_mode.return_task_status if checked.test_mode else None
+    if outer is None:
+        return inner
+    if not outer["enabled"]:
+        if inner is not None:
+            mistakes.append(Mistake("test_mode.enabled", "contradicts test_mode inside input, which is enabled"))
+        return None
+    asked: TaskStatus = outer.get("return_task_status", inner or "TASK_STATUS_SUCCEED")
+    if checked.test_mode_disabled:
+        mistakes.append(Mistake("test_mode.enabled", "contradicts test_mode inside input, which is disabled"))
+    elif inner is not None and inner != asked:
+        mistakes.append(Mistake("test_mode.return_task_status", "contradicts test_mode inside input"))
+    return asked

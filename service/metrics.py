@@ -1,0 +1,21 @@
+"""Prometheus metrics; names follow Prometheus' conventions, units are in the names."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CALLBACKS = Counter("genrelay_callbacks_total", "Callbacks by what the sender was told.", ["provider", "result"])
+CALLBACK_BATCH = Histogram(
+    "genrelay_callback_batch_size",
+    "Callbacks committed in one transaction.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+JOBS_CREATED = Counter("genrelay_jobs_created_total", "Jobs accepted.", ["provider", "operation", "test"])
+TASKS = Counter("genrelay_tasks_total", "Tasks by how they ended.", ["task", "outcome"])
+TASK_SECONDS = Histogram("genrelay_task_duration_seconds", "How long tasks took.", ["task"])
+DEAD_LETTERS = Counter("genrelay_dead_letters_total", "Tasks that were given up.", ["task"])
+WORKER_RESTARTS = Counter("genrelay_worker_restarts_total", "Workers rebuilt after they stopped.", ["worker"])
+SWEPT = Counter("genrelay_swept_total", "Overdue work that the sweep enqueued.", ["task"])
+BYTES_STORED = Counter("genrelay_bytes_stored_total", "Bytes written to customers' buckets.")
+REQUESTS = Counter("genrelay_http_requests_total", "Requests by route and status.", ["route", "status"])
+ENGINE_HEALTHY = Gauge("genrelay_engine_healthy", "1 while every worker of this process is running.")

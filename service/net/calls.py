@@ -1,0 +1,88 @@
+"""Sending a provider's `HttpCall`, and knowing afterwards whether it can have run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from service.providers.contract import HttpCall, HttpReply
+
+_MAX_REPLY_BYTES = 16 * 2**20
+
+
+class NotSentError(Exception):
+    """Nothing reached the provider: DNS, connect or TLS failed, no connection was free, or the worker came too late."""
+
+
+class AnswerLostError(Exception):
+    """The request went out, and no whole answer came back: nobody can tell whether it ran."""
+
+
+def provider_client(connections: int = 128) -> httpx.AsyncClient:
+    """Return a client for calls to providers: no proxies from the environment, no redirects.
+
+    Idle connections are dropped early: a request on one that the provider has just closed would end as unclear.
+    """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4)
+    return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
+
+
+class _Watch:
+    """Sees when the request's first byte leaves, and stops it when that is too late."""
+
+    def __init__(self, not_after: float | None, clock: Callable[[], float]) -> None:
+        self.sent = False
+        self._not_after = not_after
+        self._clock = clock
+
+    async def __call__(self, event: str, _info: dict[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            if self._not_after is not None and self._clock() > self._not_after:
+                raise NotSentError("too late after the committed intent")
+            self.sent = True
+
+
+async def send(
+    client: httpx.AsyncClient,
+    call: HttpCall,
+    *,
+    timeout: float,
+    not_after: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> HttpReply:
+    """Send a call and read its answer, up to 16 MiB.
+
+    timeout: seconds for each of connecting, writing and reading. not_after: on `clock`; later nothing is sent.
+    Raises NotSentError or AnswerLostError; their texts name the kind of trouble and neither URL nor headers.
+    """
+    watch = _Watch(not_after, clock)
+    try:
+        request = client.build_request(
+            call.method,
+            call.url,
+            headers=dict(call.headers),
+            content=call.body,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            extensions={"trace": watch},
+        )
+        # A timeout of our own around it all: httpx's read timeout starts anew with every byte.
+        reply = await _whole_reply(client, request)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise (AnswerLostError if watch.sent else NotSentError)(type(error).__name__) from None
+    return reply
+
+
+async def _whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> HttpReply:
+    response = await client.send(request, stream=True)
+    try:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_REPLY_BYTES:
+                raise httpx.ReadError("the answer is larger than 16 MiB")
+    finally:
+        await response.aclose()
+    return HttpReply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))

@@ -1,0 +1,185 @@
+"""Writes one output into one bucket, once: whatever is stored under its key already is never overwritten."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from botocore.exceptions import ClientError
+
+from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
+from service.outputs.formats import Body
+from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+
+S3 = Any  # an aiobotocore client; its methods are made at run time
+_TRIES = 4
+_FIRST_PAUSE = 0.05  # seconds
+_LEAST_SECONDS = 60.0
+_SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """Credentials of an IAM user, as the customer gave them."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """Server-side encryption to ask for. key_id and bucket_key go with `aws:kms` only; without key_id: AWS's own."""
+
+    type: Literal["AES256", "aws:kms"]
+    key_id: str | None = None
+    bucket_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """A customer's bucket and how to write to it.
+
+    endpoint_url: None is AWS, or what the operator put into `AWS_ENDPOINT_URL_S3`. tags: at most ten, as S3 has it.
+    """
+
+    bucket: str
+    region: str
+    auth: AccessKey
+    endpoint_url: str | None = None
+    expected_bucket_owner: str | None = None
+    encryption: Encryption | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    acl: str | None = None
+
+    def place(self, key: str) -> dict[str, str]:
+        """Return the parameters that every request about an object takes."""
+        owner = {"ExpectedBucketOwner": self.expected_bucket_owner} if self.expected_bucket_owner else {}
+        return {"Bucket": self.bucket, "Key": key, **owner}
+
+    def write_settings(self) -> dict[str, Any]:
+        """Return the parameters that every write takes."""
+        asked = self.encryption
+        settings = {
+            "ServerSideEncryption": asked.type if asked else None,
+            "SSEKMSKeyId": asked.key_id if asked else None,
+            "BucketKeyEnabled": True if asked and asked.bucket_key else None,
+            "StorageClass": self.storage_class,
+            "Tagging": urlencode(dict(self.tags)) or None,
+            "ACL": self.acl,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The object is in the bucket. already: it had been there before, by an earlier try of ours."""
+
+    already: bool
+
+
+async def put_once(
+    s3: S3,
+    spec: BucketSpec,
+    key: str,
+    body: Body,
+    *,
+    sha256: bytes,
+    media_type: str,
+    metadata: Mapping[str, str],
+) -> Stored:
+    """Write the object unless something is there; what is there and is ours counts as written.
+
+    sha256: 32 raw bytes, sent as the object's checksum and kept in its metadata. metadata: ASCII.
+    Raises DestinationConflict, DestinationDenied or DestinationUnavailable.
+    """
+    request = {
+        **spec.place(key),
+        **spec.write_settings(),
+        "Body": body,
+        "IfNoneMatch": "*",
+        "ChecksumSHA256": base64.b64encode(sha256).decode(),
+        "ContentType": media_type,
+        "Metadata": {**metadata, "sha256": sha256.hex()},
+    }
+    for attempt in range(_TRIES):
+        if await _put(s3, request, _LEAST_SECONDS + len(body) / _SLOWEST):
+            return Stored(already=False)
+        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body))
+        if ours is not None:
+            return _decide_existing(key, ours=ours)
+        # Another write was under way (409), or what was there is gone again: from the start.
+        await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
+    raise DestinationUnavailable(
+        f"the object {key} is being written by somebody else", s3_code="ConditionalRequestConflict"
+    )
+
+
+async def _put(s3: S3, request: dict[str, Any], seconds: float) -> bool:
+    """Return whether the object was written; False when the condition did not hold."""
+    try:
+        async with asyncio.timeout(seconds):
+            await s3.put_object(**request)
+    except ClientError as error:
+        if read_s3_code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            return False
+        raise decide_s3_error(error) from None
+    except S3_ERRORS as error:
+        raise decide_s3_error(error) from None
+    return True
+
+
+def _decide_existing(key: str, *, ours: bool) -> Stored:
+    if ours:
+        return Stored(already=True)
+    raise DestinationConflict(f"something else is stored under the key {key}", s3_code="PreconditionFailed")
+
+
+async def find_ours(s3: S3, spec: BucketSpec, key: str, *, sha256: bytes, size: int) -> bool | None:
+    """Return True if the object under the key has our content, False if it has another, None if there is none.
+
+    Raises DestinationDenied (reading the head needs s3:GetObject) or DestinationUnavailable.
+    """
+    found = await _head(s3, spec, key)
+    if found is None or found["ContentLength"] != size:
+        return None if found is None else False
+    written = found.get("Metadata", {}).get("sha256")
+    if written is not None:
+        return bool(written == sha256.hex())
+    # Only asked for when needed: with KMS, the checksum takes a permission more than the head.
+    found = await _head(s3, spec, key, ChecksumMode="ENABLED")
+    return None if found is None else bool(found.get("ChecksumSHA256") == base64.b64encode(sha256).decode())
+
+
+async def _head(s3: S3, spec: BucketSpec, key: str, **more: str) -> dict[str, Any] | None:
+    try:
+        head: dict[str, Any] = await s3.head_object(**spec.place(key), **more)
+    except ClientError as error:
+        match read_s3_code(error):
+            case "404" | "NoSuchKey" | "NotFound":
+                return None
+            case "403" | "AccessDenied":
+                raise DestinationDenied(
+                    f"the object {key} can't be looked at",
+                    "Allow s3:GetObject on the prefix: after a failure we look whether an object is ours.",
+                    s3_code="AccessDenied",
+                ) from None
+        raise decide_s3_error(error) from None
+    except S3_ERRORS as error:
+        raise decide_s3_error(error) from None
+    return head
+
+
+async def signed_url(s3: S3, spec: BucketSpec, key: str, seconds: int) -> str:
+    """Return a URL that reads the object for so many seconds; a secret. Asks nobody, so the object may be missing."""
+    try:
+        url: str = await s3.generate_presigned_url(
+            "get_object", Params={"Bucket": spec.bucket, "Key": key}, ExpiresIn=seconds
+        )
+    except S3_ERRORS as error:
+        raise decide_s3_error(error) from None
+    return url

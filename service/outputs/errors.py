@@ -1,0 +1,92 @@
+"""What can go wrong between a provider's file and a customer's bucket, told so that a customer can act on it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from service.jobs.errors import ErrorCode, JobError
+
+
+class OutputError(Exception):
+    """An output could not be copied.
+
+    code: the job's `error.code` if it ends here. final: trying again can't help. hint: what to do about it.
+    Neither message nor hint ever holds a query string or a credential.
+    """
+
+    code: ClassVar[ErrorCode]
+    final: ClassVar[bool]
+    usual_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.usual_hint if hint is None else hint
+
+    def as_job_error(self) -> JobError:
+        """Return the error for the job that ends with it."""
+        return JobError(code=self.code, message=self.message, hint=self.hint)
+
+
+class OutputRefused(OutputError):  # noqa: N818 - reads as what happened
+    """The file, or where it lies, is nothing that we store."""
+
+    code = ErrorCode.OUTPUT_REJECTED
+    final = True
+    usual_hint = "The provider made something that can't be stored; change the input or ask the provider."
+
+
+class TruncatedOutput(OutputError):  # noqa: N818 - reads as what happened
+    """The file ends too early; fetched again it may be whole."""
+
+    code = ErrorCode.OUTPUT_REJECTED
+    final = False
+    usual_hint = "The provider's file is damaged; submit the job again."
+
+
+class SourceGone(OutputError):  # noqa: N818 - reads as what happened
+    """The provider's URL gives nothing any more."""
+
+    code = ErrorCode.OUTPUT_EXPIRED
+    final = True
+    usual_hint = "The provider keeps its files for a limited time; submit the job again."
+
+
+class SourceUnavailable(OutputError):  # noqa: N818 - reads as what happened
+    """The provider's URL can't be read now; it may be better later."""
+
+    code = ErrorCode.OUTPUT_EXPIRED
+    final = False
+    usual_hint = "The provider's file could not be fetched while its URL lived; submit the job again."
+
+
+class DestinationError(OutputError):
+    """The bucket did not take the file. s3_code: what S3 itself calls it, None when S3 said nothing."""
+
+    def __init__(self, message: str, hint: str | None = None, *, s3_code: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.s3_code = s3_code
+
+
+class DestinationDenied(DestinationError):  # noqa: N818 - reads as what happened
+    """The bucket refuses us, or its description is wrong; somebody has to change something first."""
+
+    code = ErrorCode.DESTINATION_DENIED
+    final = True
+    usual_hint = "Check the destination's bucket, region and credentials, then retry the job."
+
+
+class DestinationConflict(DestinationError):  # noqa: N818 - reads as what happened
+    """Something else is stored under the output's key, and is left alone."""
+
+    code = ErrorCode.DESTINATION_CONFLICT
+    final = True
+    usual_hint = "Move or delete the object under this key, then retry the job."
+
+
+class DestinationUnavailable(DestinationError):  # noqa: N818 - reads as what happened
+    """The bucket can't be written now; it may be better later."""
+
+    code = ErrorCode.DESTINATION_UNAVAILABLE
+    final = False
+    usual_hint = "The bucket could not be reached; retry the job when it can."

@@ -1,0 +1,35 @@
+"""Under which key an output is stored."""
+
+from __future__ import annotations
+
+MAX_PATH_BYTES = 512
+
+
+def object_key(path: str, job_id: str, index: int, extension: str, *, save_directly: bool) -> str:
+    """Return `{path}/{job_id}/{index:02}.{ext}`, or `{path}/{job_id}-{index:02}.{ext}` with `save_directly`.
+
+    Slashes around `path` are trimmed and runs collapsed; "" and "/" mean no prefix.
+    """
+    name = f"{job_id}{'-' if save_directly else '/'}{index:02}.{extension}"
+    prefix = clean_path(path)
+    return f"{prefix}/{name}" if prefix else name
+
+
+def clean_path(path: str) -> str:
+    """Return the path without slashes around it and without empty segments."""
+    return "/".join(segment for segment in path.split("/") if segment)
+
+
+def check_path(path: str) -> str | None:
+    """Return the rule that a destination's path breaks, None if it breaks none."""
+    try:
+        size = len(path.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "must be valid Unicode text"
+    if size > MAX_PATH_BYTES:
+        return f"must not be longer than {MAX_PATH_BYTES} bytes"
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in path):
+        return "must not contain control characters"
+    if any(segment in {".", ".."} for segment in path.split("/")):
+        return "must not contain the segments . and .."
+    return None

@@ -1,0 +1,74 @@
+"""Reading Novita's answer to a submit. The question behind every line: may this task be running, and be charged?
+
+https://novita.ai/docs/guides/model-apis-v2-to-v3-migration (the two envelopes)
+https://novita.ai/docs/api-reference/basic-error-code
+checked 2026-09
+"""
+
+from __future__ import annotations
+
+from service.providers.contract import Accepted, HttpReply, Json, NotRun, Rejected, SubmitOutcome, Unclear
+from service.providers.novita.errors import (
+    ENDPOINT_GONE,
+    RATE_LIMIT,
+    REASONS,
+    Envelope,
+    describe_rejection,
+    read_envelope,
+)
+from service.providers.replies import read_object, read_reply_json, read_retry_after, read_task_id
+
+
+def read_submit(reply: HttpReply) -> SubmitOutcome:
+    """Read the answer to a submit; never raises."""
+    value = read_reply_json(reply)
+    envelope = read_envelope(value)
+    if 200 <= reply.status < 300:
+        return _read_success(reply, value, envelope)
+    if 400 <= reply.status < 500:
+        return _decide_refusal(reply, reply.status, envelope)
+    return Unclear(_name(reply, envelope))
+
+
+def _read_success(reply: HttpReply, value: Json, envelope: Envelope | None) -> SubmitOutcome:
+    """V3 answers `{"task_id"}`; many examples on its pages still show V2's `{"code", "msg", "data": {"task_id"}}`."""
+    answer = read_object(value)
+    task_id = read_task_id(answer.get("task_id"))
+    if task_id is not None:
+        return Accepted(task_id)
+    if envelope is not None and not _is_fine(envelope):
+        return _decide_refusal(reply, _status_inside(envelope), envelope)
+    task_id = read_task_id(read_object(answer.get("data")).get("task_id"))
+    return Accepted(task_id) if task_id is not None else Unclear(f"HTTP {reply.status} without a task id")
+
+
+def _is_fine(envelope: Envelope) -> bool:
+    if envelope.code is None:
+        return envelope.reason is None
+    return envelope.code == 0 or 200 <= envelope.code < 300
+
+
+def _status_inside(envelope: Envelope) -> int:
+    """Return the status that an error under HTTP 2xx should have had; V2's own small codes are plain refusals."""
+    if envelope.code is not None and 400 <= envelope.code < 600:
+        return envelope.code
+    known = REASONS.get(envelope.reason or "")
+    return known.status if known else 400
+
+
+def _decide_refusal(reply: HttpReply, status: int, envelope: Envelope | None) -> SubmitOutcome:
+    reason = envelope.reason if envelope else None
+    if status >= 500 or status == 408:  # it may have run: a gateway's time-out says nothing about the task
+        return Unclear(_name(reply, envelope))
+    if status == 429 or reason == RATE_LIMIT:
+        return NotRun(_name(reply, envelope), read_retry_after(reply.headers))
+    # Novita retires endpoints, and a gateway without a route answers in its own words, not in Novita's.
+    if envelope is not None or status in {404, 410} or reason == ENDPOINT_GONE:
+        return Rejected(describe_rejection(reply.status, envelope))
+    return Unclear(_name(reply, envelope))
+
+
+def _name(reply: HttpReply, envelope: Envelope | None) -> str:
+    """Name the answer by status and documented reason only: its message may quote our callback URL."""
+    known = envelope is not None and envelope.reason in REASONS
+    return f"HTTP {reply.status} {envelope.reason}" if envelope and known else f"HTTP {reply.status}"

@@ -1,0 +1,73 @@
+"""Running the service as a process: uvicorn around the application, signals, and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from types import FrameType
+
+import structlog
+import uvicorn
+import uvloop
+
+from config.settings import Settings
+from handlers.app import make_app
+from service import points
+from service.app import Role, Service, running_service
+
+log = structlog.get_logger()
+
+_GRACE_SECONDS = 30
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a word to whoever waits when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, and say where."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        for server in self.servers:
+            for sock in server.sockets:
+                host, port = sock.getsockname()[:2]
+                log.info("service.listening", role=self._service.role, url=f"http://{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let long polls go, then stop as uvicorn does."""
+        self._service.endings.release()
+        super().handle_exit(sig, frame)
+
+
+async def _serve(settings: Settings, role: Role) -> None:
+    async with running_service(settings, role) as service:
+        config = uvicorn.Config(
+            make_app(service),
+            host=settings.host,
+            port=settings.port,
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=True,
+            backlog=4096,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        server = _Server(config, service)
+        # uvicorn takes SIGTERM and SIGINT while it serves, drains, and sends them again to whoever was there before.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        await server.serve()
+
+
+def serve(settings: Settings, role: Role) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything under way has ended."""
+    points.arm(os.environ.get("GENRELAY_CRASH_AT"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, role))

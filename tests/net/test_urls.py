@@ -1,0 +1,190 @@
+"""What a URL alone tells the guard."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.net import GuardPolicy, Refused, check_url
+
+CLOSED = GuardPolicy()
+LOCAL = GuardPolicy((ip_network("127.0.0.0/8"), ip_network("::1/128")))
+
+
+def reason(url: str, policy: GuardPolicy = CLOSED, hosts: list[str] | None = None) -> str | None:
+    try:
+        check_url(url, policy, hosts=hosts)
+    except Refused as refused:
+        return refused.reason
+    return None
+
+
+HOSTILE = {
+    "http://example.com/": "scheme",
+    "ftp://example.com/": "scheme",
+    "file:///etc/passwd": "scheme",
+    "gopher://example.com/": "scheme",
+    "javascript:alert(1)": "malformed",
+    "//example.com/": "malformed",
+    "example.com": "malformed",
+    "": "malformed",
+    "https://": "malformed",
+    "https:///path": "malformed",
+    "https://user@example.com/": "userinfo",
+    "https://user:secret@example.com/": "userinfo",
+    "https://@example.com/": "userinfo",
+    "https://example.com@127.0.0.1/": "userinfo",
+    "https://127.0.0.1/": "private_address",
+    "https://10.0.0.1/": "private_address",
+    "https://169.254.169.254/latest/meta-data/": "private_address",
+    "https://0.0.0.0/": "private_address",
+    "https://[::1]/": "private_address",
+    "https://[::]/": "private_address",
+    "https://[fe80::1]/": "private_address",
+    "https://[fd00:ec2::254]/": "private_address",
+    "https://[64:ff9b::7f00:1]/": "private_address",
+    "https://2130706433/": "literal_not_canonical",
+    "https://0x7f000001/": "literal_not_canonical",
+    "https://0X7F000001/": "literal_not_canonical",
+    "https://017700000001/": "literal_not_canonical",
+    "https://0x7f.0.0.1/": "literal_not_canonical",
+    "https://0177.0.0.1/": "literal_not_canonical",
+    "https://127.1/": "literal_not_canonical",
+    "https://127.0.1/": "literal_not_canonical",
+    "https://127.0.0.1./": "literal_not_canonical",
+    "https://127.0.0.0x1/": "literal_not_canonical",
+    "https://127.0.0.01/": "literal_not_canonical",
+    "https://1.1.1.1.1/": "literal_not_canonical",
+    "https://256.256.256.256/": "literal_not_canonical",
+    "https://0/": "literal_not_canonical",
+    "https://0x/": "literal_not_canonical",
+    "https://[0:0:0:0:0:0:0:1]/": "literal_not_canonical",
+    "https://[::0001]/": "literal_not_canonical",
+    "https://[::ffff:127.0.0.1]/": "literal_not_canonical",
+    "https://[::FFFF:7F00:1]/": "literal_not_canonical",
+    "https://[2606:4700:0::1111]/": "literal_not_canonical",
+    "https://[fe80::1%25eth0]/": "literal_not_canonical",
+    "https://[fe80::1%eth0]/": "literal_not_canonical",
+    "https://[127.0.0.1]/": "literal_not_canonical",
+    "https://[]/": "literal_not_canonical",
+    "https://[::1/": "malformed",
+    "https://::1/": "malformed",
+    "https://example.com./": "malformed",
+    "https://.example.com/": "malformed",
+    "https://exa..mple.com/": "malformed",
+    "https://-example.com/": "malformed",
+    "https://exam ple.com/": "malformed",
+    "https://exam\tple.com/": "malformed",
+    "https://example.com\n/": "malformed",
+    "\nhttps://example.com/": "malformed",
+    " https://example.com/": "malformed",
+    "https://example.com/\r\nHost: evil": "malformed",
+    "https://example.com\x00.evil.com/": "malformed",
+    "https://example.com\\@127.0.0.1/": "malformed",
+    "https:\\\\127.0.0.1/": "malformed",
+    "https://%31%32%37.0.0.1/": "literal_not_canonical",
+    "https://127.0.0.1%2f.example.com/": "malformed",
+    "https://①②⑦.0.0.1/": "literal_not_canonical",
+    "https://①②⑦.①/": "malformed",
+    "https://１２７.0.0.1/": "literal_not_canonical",
+    "https://127。0。0。1/": "malformed",
+    "https://ⓔxample.com/": "malformed",
+    "https://bücher.example/": "malformed",
+    "https://exa\u00admple.com/": "malformed",
+    "https://example.com:80/": "port",
+    "https://example.com:22/": "port",
+    "https://example.com:0/": "port",
+    "https://example.com:99999/": "port",
+    "https://example.com:443443/": "malformed",
+    "https://example.com:-443/": "malformed",
+    "https://example.com:４４３/": "malformed",
+    "https://example.com:443:443/": "malformed",
+    "https://" + "a" * 64 + ".com/": "malformed",
+    "https://" + "a." * 130 + "com/": "malformed",
+    "https://example.com/" + "a" * 8192: "too_long",
+}
+
+
+@pytest.mark.parametrize("url", HOSTILE, ids=ascii)
+def test_hostile_url_is_refused(url: str) -> None:
+    assert reason(url) == HOSTILE[url]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/",
+        "https://example.com",
+        "HTTPS://EXAMPLE.com/Path?q=1#part",
+        "https://example.com:443/",
+        "https://example.com:8443/hook",
+        "https://example.com:/",
+        "https://xn--bcher-kva.example/",
+        "https://under_score.example.com/",
+        "https://1.1.1.1/",
+        "https://[2606:4700:4700::1111]/",
+        "https://[2606:4700:4700::1111]:8443/",
+        "https://123.example.com/",
+        "https://0x7f.example.com/",
+        "https://bucket.s3.amazonaws.com/prod/a%20b/c.jpeg?X-Amz-Signature=ab%2Fcd&X-Amz-Date=20240602T150041Z",
+        "https://example.com/@user:80/path",
+        "https://example.com?next=http://127.0.0.1/",
+    ],
+)
+def test_usual_url_passes(url: str) -> None:
+    assert reason(url) is None
+
+
+def test_checked_url_is_the_one_that_was_given() -> None:
+    url = "https://Example.com:8443/a%2Fb?X-Amz-Signature=ab%2Fcd"
+    assert str(check_url(url, CLOSED)) == "https://example.com:8443/a%2Fb?X-Amz-Signature=ab%2Fcd"
+
+
+def test_host_list_allows_its_names_and_what_is_below_a_star() -> None:
+    hosts = ["cdn.example.com", "*.Example.org", "10.0.0.1"]
+    assert reason("https://CDN.example.com/", hosts=hosts) is None
+    assert reason("https://a.b.example.org/", hosts=hosts) is None
+    for other in ("https://example.com/", "https://xcdn.example.com/", "https://a.cdn.example.com/",
+                  "https://example.org/", "https://badexample.org/", "https://example.org.evil.com/"):  # fmt: skip
+        assert reason(other, hosts=hosts) == "host_not_allowed"
+    assert reason("https://10.0.0.1/", hosts=hosts) == "private_address"
+    assert reason("https://anything.example/", hosts=["*"]) is None
+    assert reason("https://127.0.0.1/", hosts=["*"]) == "private_address"
+    assert reason("https://example.com/", hosts=[]) == "host_not_allowed"
+
+
+def test_host_list_is_asked_before_a_literal_is_looked_at() -> None:
+    assert reason("https://2130706433/", hosts=["example.com"]) == "host_not_allowed"
+
+
+def test_plain_http_and_any_port_pass_for_literals_in_opened_subnets_only() -> None:
+    assert reason("http://127.0.0.1:9000/", LOCAL) is None
+    assert reason("http://[::1]:9000/", LOCAL) is None
+    assert reason("https://127.0.0.1:22/", LOCAL) is None
+    assert reason("http://1.1.1.1/", LOCAL) == "scheme"
+    assert reason("https://1.1.1.1:22/", LOCAL) == "port"
+    assert reason("http://10.0.0.1/", LOCAL) == "private_address"
+    assert reason("http://2130706433/", LOCAL) == "literal_not_canonical"
+
+
+def test_plain_http_to_a_name_waits_for_dns_only_if_subnets_are_opened() -> None:
+    assert reason("http://minio.internal:9000/", LOCAL) is None
+    assert reason("http://minio.internal:9000/", CLOSED) == "scheme"
+
+
+def test_refusal_never_quotes_path_or_query() -> None:
+    for url in HOSTILE:
+        try:
+            check_url(url.split("#")[0] + "/path-secret?token=query-secret", CLOSED)
+        except Refused as refused:
+            assert "secret" not in str(refused)
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_the_check_raise_anything_but_a_refusal(text: str) -> None:
+    for url in (text, "https://" + text, "https://example.com" + text, "http://127.0.0.1" + text):
+        for policy in (CLOSED, LOCAL):
+            reason(url, policy)

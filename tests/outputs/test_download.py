@@ -1,0 +1,205 @@
+"""Fetching a provider's file from real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from service.net import GuardPolicy, guarded_client
+from service.outputs.download import Downloaded, decide_status, download
+from service.outputs.errors import OutputError, OutputRefused, SourceGone, SourceUnavailable
+from service.outputs.memory import MemoryBudget
+from tests.listening import Answer, Listener, answering, http_answer, listening, ok
+from tests.outputs.conftest import LOCAL
+
+MIB = 2**20
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with guarded_client(LOCAL) as made:
+        yield made
+
+
+async def fetch(
+    client: httpx.AsyncClient,
+    answer: Answer,
+    *,
+    max_bytes: int = MIB,
+    budget: MemoryBudget | None = None,
+    seconds: float = 30,
+) -> tuple[Downloaded, Listener]:
+    async with (
+        listening(answer) as listener,
+        download(
+            client,
+            f"http://127.0.0.1:{listener.port}/file.png?token=query-secret",
+            policy=LOCAL,
+            hosts=["*"],
+            max_bytes=max_bytes,
+            budget=budget or MemoryBudget(16 * MIB),
+            seconds=seconds,
+        ) as downloaded,
+    ):
+        return downloaded, listener
+
+
+async def failure(client: httpx.AsyncClient, answer: Answer, **settings: float) -> OutputError:
+    budget = MemoryBudget(16 * MIB)
+    with pytest.raises(OutputError) as failed:
+        await fetch(client, answer, budget=budget, **settings)  # type: ignore[arg-type]
+    assert budget.held == 0
+    assert "secret" not in str(failed.value) + failed.value.hint
+    return failed.value
+
+
+def chunked(*chunks: bytes, end: bool = True) -> Answer:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return answering(head, *(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks), b"0\r\n\r\n" if end else b"")
+
+
+async def test_whole_file_comes_with_its_digest_and_claimed_type(client: httpx.AsyncClient) -> None:
+    body = bytes(range(256)) * 1000
+    downloaded, listener = await fetch(client, answering(ok(body, "Content-Type: image/png")))
+    assert downloaded == Downloaded(bytearray(body), hashlib.sha256(body).digest(), "image/png")
+    assert b"accept-encoding: identity" in listener.requests[0].lower()
+
+
+async def test_file_of_unknown_length_comes_whole(client: httpx.AsyncClient) -> None:
+    downloaded, _ = await fetch(client, chunked(b"abc", b"def"))
+    assert downloaded.body == b"abcdef"
+    assert downloaded.claimed_type is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, SourceGone), (401, SourceGone), (403, SourceGone), (404, SourceGone), (410, SourceGone), (451, SourceGone),
+     (408, SourceUnavailable), (425, SourceUnavailable), (429, SourceUnavailable), (500, SourceUnavailable),
+     (502, SourceUnavailable), (503, SourceUnavailable), (204, SourceUnavailable), (206, SourceUnavailable),
+     (301, OutputRefused), (302, OutputRefused), (304, OutputRefused), (307, OutputRefused), (308, OutputRefused)],
+)  # fmt: skip
+def test_status_decides_whether_the_file_is_gone_late_or_refused(status: int, kind: type[OutputError]) -> None:
+    with pytest.raises(kind, match=str(status)):
+        decide_status(status)
+
+
+async def test_expired_url_is_gone_for_good(client: httpx.AsyncClient) -> None:
+    error = await failure(client, answering(http_answer(403, b"<Error><Code>AccessDenied</Code></Error>")))
+    assert isinstance(error, SourceGone)
+    assert error.final
+    assert error.as_job_error().as_json()["code"] == "output_expired"
+
+
+async def test_redirect_is_refused_and_not_followed(client: httpx.AsyncClient) -> None:
+    async with listening(answering(ok(b"x"))) as target:
+        error = await failure(
+            client, answering(http_answer(302, b"", f"Location: http://127.0.0.1:{target.port}/?token=secret"))
+        )
+    assert isinstance(error, OutputRefused)
+    assert target.connections == 0
+
+
+async def test_encoded_file_is_refused(client: httpx.AsyncClient) -> None:
+    error = await failure(client, answering(ok(b"\x1f\x8b", "Content-Encoding: gzip")))
+    assert isinstance(error, OutputRefused)
+    downloaded, _ = await fetch(client, answering(ok(b"x", "Content-Encoding: Identity")))
+    assert downloaded.body == b"x"
+
+
+async def test_file_announced_too_large_is_refused_before_it_is_read(client: httpx.AsyncClient) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n"
+    assert isinstance(await failure(client, answering(head)), OutputRefused)
+
+
+async def test_file_that_grows_too_large_is_refused_while_it_is_read(client: httpx.AsyncClient) -> None:
+    error = await failure(client, chunked(*[b"x" * 1000] * 20, end=False), max_bytes=10_000)
+    assert isinstance(error, OutputRefused)
+    downloaded, _ = await fetch(client, chunked(*[b"x" * 1000] * 10), max_bytes=10_000)
+    assert len(downloaded.body) == 10_000
+
+
+async def test_file_that_ends_early_may_be_fetched_again(client: httpx.AsyncClient) -> None:
+    for answer in (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), chunked(b"abc", end=False)):
+        error = await failure(client, answer)
+        assert isinstance(error, SourceUnavailable)
+        assert not error.final
+
+
+async def test_server_that_says_nothing_or_nonsense_may_be_asked_again(client: httpx.AsyncClient) -> None:
+    for answer in (answering(), answering(b"nonsense\r\n\r\n")):
+        assert isinstance(await failure(client, answer), SourceUnavailable)
+
+
+async def test_download_has_a_cap_on_its_whole_time(client: httpx.AsyncClient) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        await reader.read()  # until the client hangs up
+
+    error = await failure(client, drip, seconds=0.1)
+    assert isinstance(error, SourceUnavailable)
+    assert "too long" in error.message
+
+
+async def test_host_that_is_not_listed_is_refused_and_not_connected_to(client: httpx.AsyncClient) -> None:
+    async with listening(answering(ok(b""))) as listener:
+        for policy, hosts in ((LOCAL, ["cdn.example.com"]), (GuardPolicy(), ["*"])):
+            with pytest.raises(OutputRefused) as refused:
+                async with download(
+                    client,
+                    f"http://127.0.0.1:{listener.port}/?token=secret",
+                    policy=policy,
+                    hosts=hosts,
+                    max_bytes=10,
+                    budget=MemoryBudget(10),
+                ):
+                    pass
+            assert "secret" not in str(refused.value)
+    assert listener.connections == 0
+
+
+async def test_name_that_can_not_be_resolved_may_be_asked_again(client: httpx.AsyncClient) -> None:
+    with pytest.raises(SourceUnavailable, match="NameNotFound"):
+        async with download(
+            client, "https://missing.invalid/", policy=LOCAL, hosts=["*"], max_bytes=10, budget=MemoryBudget(10)
+        ):
+            pass
+
+
+async def test_file_keeps_its_share_of_the_budget_until_it_is_done_with(client: httpx.AsyncClient) -> None:
+    budget = MemoryBudget(10_000)
+    async with listening(chunked(b"abcd")) as listener:
+        async with download(
+            client,
+            f"http://127.0.0.1:{listener.port}/",
+            policy=LOCAL,
+            hosts=["*"],
+            max_bytes=5_000,
+            budget=budget,
+        ):
+            assert budget.held == 4  # its length was not announced: 5,000 were held while it was read
+        assert budget.held == 0
+
+
+async def test_download_takes_memory_about_once_its_size(client: httpx.AsyncClient) -> None:
+    size = 24 * MIB
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
+        piece = bytes(64 * 1024)
+        for _ in range(size // len(piece)):
+            writer.write(piece)
+            await writer.drain()
+
+    tracemalloc.start()
+    try:
+        downloaded, _ = await fetch(client, answer, max_bytes=size, budget=MemoryBudget(size))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(downloaded.body) == size
+    assert peak < size * 1.3 + MIB

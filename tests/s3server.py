@@ -1,0 +1,25 @@
+"""One real S3 server per test run, for whoever imports these fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from service.demo.s3server import S3Server, running_s3
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A running S3 server; takes about four seconds, once."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """A bucket of the test's own."""
+    name = f"test-{uuid4().hex}"
+    s3_server.create_bucket(name)
+    return name

@@ -1,0 +1,64 @@
+"""Running an ASGI app behind real uvicorn on a free port, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.sandbox import Sandbox, SandboxSettings, sandbox_app
+
+GRACE_SECONDS = 1.0
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """Serve `app` and yield its base URL (`http://127.0.0.1:…`, no slash at the end); lifespan included."""
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    # Not `serve()`: it takes over the process's signals, and looks only ten times a second whether it may stop.
+    # No socket of ours either: asyncio sets TCP_NODELAY only on those it makes, and without it an answer takes 40 ms.
+    await server.startup()
+    try:
+        yield f"http://{host}:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        await _stop(server)
+
+
+async def _stop(server: uvicorn.Server) -> None:
+    for listening in server.servers:
+        listening.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+    requests = set(server.server_state.tasks)
+    if requests:
+        _, late = await asyncio.wait(requests, timeout=GRACE_SECONDS)
+        for request in late:
+            request.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+    await server.lifespan.shutdown()
+
+
+@dataclass(frozen=True)
+class ServedSandbox:
+    """A sandbox that is listening: where, and what it remembers."""
+
+    url: str
+    sandbox: Sandbox
+
+
+@contextlib.asynccontextmanager
+async def serving_sandbox(
+    settings: SandboxSettings | None = None, now: Callable[[], float] | None = None
+) -> AsyncIterator[ServedSandbox]:
+    """Serve a sandbox whose image URLs carry the address that it listens on."""
+    settings = settings or SandboxSettings(latency_seconds=0.01, callback_retry_seconds=(0.01,) * 4)
+    app = sandbox_app(settings) if now is None else sandbox_app(settings, now)
+    async with serving(app) as url:
+        app.state.sandbox.public_url = url
+        yield ServedSandbox(url, app.state.sandbox)
