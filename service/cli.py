@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -43,6 +44,19 @@ def serve(role: Annotated[RoleName, typer.Option(help="What this process does.")
     except MigrationsPendingError as error:
         print(f"genrelay: {error}", file=sys.stderr)
         raise typer.Exit(3) from None
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from service.app import database
+    from service.db.migrate import migrate as apply
+
+    async def run(settings: Settings) -> None:
+        async with database(settings) as dsn:
+            await apply(dsn)
+
+    asyncio.run(run(_settings()))
 
 
 def main() -> None:

@@ -31,6 +31,9 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 
 
 def _dump(value: Any) -> str:
+    # PgQueuer hands over JSON that is text already; none of our own columns holds a bare string.
+    if isinstance(value, str):
+        return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -70,7 +70,7 @@ class Engine:
         self._dsn = dsn
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
-        self._managers: set[QueueManager] = set()
+        self._managers: list[QueueManager] = []
         self._failures: dict[str, int] = {}
 
     @property
@@ -138,7 +138,7 @@ class Engine:
         settings = self._context.settings
         most = settings.outputs.concurrency if kinds == (COPY,) else settings.engine.concurrency
         batch = max(1, min(_BATCH, most // 2))
-        self._managers.add(manager)
+        self._managers.append(manager)
         try:
             if not self._stopping.is_set():
                 await manager.run(
@@ -149,7 +149,7 @@ class Engine:
                     heartbeat_timeout=timedelta(seconds=settings.engine.heartbeat_seconds),
                 )
         finally:
-            self._managers.discard(manager)
+            self._managers.remove(manager)
 
     def _register(self, manager: QueueManager, kind: str) -> None:
         handler = TASKS[kind]

@@ -5,7 +5,7 @@
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
                   webhook, webhook_events, on_unclear, deadline_seconds, deadline_at, due_at, nudged_at, last_event)
 VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
-        :webhook, :webhook_events, :on_unclear, :deadline_seconds, now() + make_interval(secs => :deadline_seconds), now(), now(), 1)
+        :webhook, :webhook_events, :on_unclear, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
 RETURNING *;
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
