@@ -65,6 +65,16 @@ class S3Server:
         """Create a bucket as the administrator; blocks for some milliseconds."""
         _client(self.endpoint_url, self.admin).create_bucket(Bucket=name)
 
+    def list_keys(self, bucket: str) -> list[str]:
+        """Return the keys of all objects in a bucket, sorted; as the administrator."""
+        pages = _client(self.endpoint_url, self.admin).get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Return an object's content; as the administrator."""
+        answer = _client(self.endpoint_url, self.admin).get_object(Bucket=bucket, Key=key)
+        return bytes(answer["Body"].read())
+
 
 @contextmanager
 def running_s3(data_dir: Path | None = None) -> Iterator[S3Server]:

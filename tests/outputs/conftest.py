@@ -11,9 +11,6 @@ from service.demo.s3server import Identity, S3Server
 from service.net import GuardPolicy
 from service.outputs.bucket import AccessKey, BucketSpec
 from service.outputs.s3_clients import Buckets
-from tests.s3server import bucket, s3_server
-
-__all__ = ["bucket", "s3_server"]
 
 LOCAL = GuardPolicy((ip_network("127.0.0.0/8"),))
 

@@ -1,0 +1,21 @@
+"""The fixtures that every layer shares."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.demo.s3server import S3Server
+from tests.database import database_url, postgres
+from tests.s3server import bucket, s3_server
+from tests.world import World, running_world
+
+__all__ = ["bucket", "database_url", "postgres", "s3_server", "world"]
+
+
+@pytest.fixture
+async def world(database_url: str, s3_server: S3Server, bucket: str) -> AsyncIterator[World]:
+    """A whole small world of this test's own."""
+    async with running_world(database_url, s3_server, bucket) as running:
+        yield running
