@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import botocore.session
@@ -201,8 +202,13 @@ def _try_to_write(client: botocore.client.BaseClient, bucket: str) -> None:
     client.delete_bucket(Bucket=bucket)
 
 
+@cache
+def _session() -> botocore.session.Session:
+    return botocore.session.Session()
+
+
 def _client(endpoint_url: str, identity: Identity) -> botocore.client.BaseClient:
-    return botocore.session.Session().create_client(
+    return _session().create_client(
         "s3",
         region_name=REGION,
         endpoint_url=endpoint_url,

@@ -142,10 +142,6 @@ class _View(io.RawIOBase):
         self._position += len(chunk)
         return chunk
 
-    def close(self) -> None:
-        self._view.release()  # else the bytearray could not be given back or grow
-        super().close()
-
 
 def _open(body: Body) -> IO[bytes]:
     return cast("IO[bytes]", _View(body))

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import aioboto3
@@ -150,9 +150,14 @@ def _stay_in_region(context: dict[str, Any], **_rest: object) -> None:
 def _lean_session() -> AioSession:
     """Return a session whose S3 endpoints are worked out once per bucket instead of once per object."""
     session = AioSession()
-    data_path = session.get_config_variable("data_path")
-    session.register_component("data_loader", _LeanLoader(data_path.split(os.pathsep) if data_path else None))
+    session.register_component("data_loader", _lean_loader(session.get_config_variable("data_path")))
     return session
+
+
+@cache
+def _lean_loader(data_path: str | None) -> _LeanLoader:
+    """Return the one loader of this process: it keeps the files, whose reading is most of what a client costs."""
+    return _LeanLoader(data_path.split(os.pathsep) if data_path else None)
 
 
 class _LeanLoader(Loader):  # type: ignore[misc]

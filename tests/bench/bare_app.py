@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -20,21 +21,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.settings import Settings, load_settings
-
-# --- To adapt to the composition root -------------------------------------------------------------------------------
-
+from handlers.app import make_app
+from service.app import running_service
 
 @contextlib.asynccontextmanager
 async def running_app(settings: Settings) -> AsyncIterator[Starlette]:
     """Start the service with its API but without workers, and yield the application that `serve` would serve."""
-    from handlers.app import make_app  # noqa: PLC0415 - the one place that knows the service's insides
-    from service.app import running_service  # noqa: PLC0415
-
     async with running_service(settings, role="api") as service:
         yield make_app(service)
-
-
-# --------------------------------------------------------------------------------------------------------------------
 
 
 async def bare(request: Request) -> JSONResponse:
@@ -69,6 +63,8 @@ async def serve() -> None:
             # The service has been started above; a lifespan of the application's own would start it twice.
             lifespan="off",
         )
+        # uvicorn sends the signal that ended it again; by then the service's own way out has yet to begin.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         await uvicorn.Server(config).serve()
 
 

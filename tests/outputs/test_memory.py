@@ -101,15 +101,15 @@ async def test_one_that_gives_up_waiting_makes_room_for_those_behind_it() -> Non
 
 async def test_one_cancelled_in_the_moment_of_its_grant_gives_back() -> None:
     budget = MemoryBudget(10)
-    first = Holder(budget, 10)
-    await first.granted.wait()
-    second = Holder(budget, 10)
-    await until_waiting(budget, 1)
-    budget_is_free = first.task
-    budget_is_free.add_done_callback(lambda _done: second.task.cancel())
-    await first.let_go()
-    with pytest.raises(asyncio.CancelledError):
-        await second.task
+    async with budget.reserve(10) as reservation:
+        second = Holder(budget, 6)
+        await until_waiting(budget, 1)
+        reservation.shrink(0)
+        assert budget.held == 6  # granted, but it has not had its turn yet
+        second.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second.task
+        assert not second.granted.is_set()
     assert (budget.held, budget.waiting) == (0, 0)
 
 
