@@ -168,7 +168,18 @@ class EngineSettings(_Section):
     """The workers."""
 
     sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for overdue work.")
-    heartbeat_seconds: float = Field(12, gt=0, description="A worker silent for this long is taken for dead.")
+    heartbeat_seconds: float = Field(
+        12,
+        gt=0,
+        description="A worker silent for this long is taken for dead; leases follow from it, so that its work is taken"
+        " up within twice this and a sweep.",
+    )
+    drain_seconds: float = Field(
+        75,
+        gt=0,
+        description="After SIGTERM, work under way may take this long; what is left then is handed back."
+        " Keep it above a submit's timeout.",
+    )
     concurrency: int = Field(64, ge=4, description="Provider calls and verdicts one process has under way at a time.")
     max_starts: int = Field(
         5, ge=1, description="Times a task may crash its worker or raise before it becomes a dead letter."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from handlers.callbacks import ReceiveCallback
 from handlers.destinations import Destinations
-from handlers.edge import Edge
+from handlers.edge import Edge, show_http_exception
 from handlers.health import Health
 from handlers.jobs import Jobs
 from handlers.problems import explain
@@ -22,7 +23,14 @@ def make_app(service: Service) -> Starlette:
     if service.role != "worker":
         # First, because it is the one that is called most.
         routes = [Route("/v1/callbacks/{provider}/{token}", ReceiveCallback(service)), *_api_routes(service), *routes]
-    return Starlette(routes=routes, middleware=[Middleware(Edge)])
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Edge)],
+        exception_handlers={HTTPException: show_http_exception},
+    )
+    # An address with a slash too many is unknown; a redirect would go to whatever host the client named.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _health_routes(service: Service) -> list[BaseRoute]:

@@ -9,6 +9,9 @@ from uuid import uuid4
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.problems import Problem, decide_problem, not_found
@@ -16,7 +19,9 @@ from service import metrics
 
 log = structlog.get_logger()
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# What nginx logs when a client hangs up before its answer; nobody reads it but us.
+_CLIENT_GONE = 499
 # Logged once per batch or not worth a line: an orchestrator asks every few seconds.
 _QUIET = ("/v1/callbacks/", "/livez", "/readyz", "/metrics")
 
@@ -35,6 +40,8 @@ class Edge:
         request = _Request(scope, send)
         try:
             await self._app(scope, receive, request.send)
+        except ClientDisconnect:
+            request.status = _CLIENT_GONE
         except Exception as error:
             await request.fail(error, receive)
         finally:
@@ -45,33 +52,33 @@ class _Request:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope, self._send = scope, send
         self._began = time.perf_counter()
-        self._status = 0
+        self.status = 0
         self.id = _given_id(scope) or uuid4().hex
         scope.setdefault("state", {})["request_id"] = self.id
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
         await self._send(message)
 
     async def fail(self, error: Exception, receive: Receive) -> None:
-        problem = _from_starlette(error) if isinstance(error, HTTPException) else decide_problem(error)
+        problem = decide_problem(error)
         if problem.status == 500:
             log.exception("request.failed", request_id=self.id, route=_route(self._scope))
-        if self._status == 0:
+        if self.status == 0:
             await problem.response(self.id)(self._scope, receive, self.send)
 
     def finish(self) -> None:
         route = _route(self._scope)
-        metrics.REQUESTS.labels(route, str(self._status)).inc()
+        metrics.REQUESTS.labels(route, str(self.status)).inc()
         if not self._scope["path"].startswith(_QUIET):
             log.info(
                 "request.handled",
                 request_id=self.id,
                 method=self._scope["method"],
                 route=route,
-                status=self._status,
+                status=self.status,
                 seconds=round(time.perf_counter() - self._began, 4),
             )
 
@@ -80,7 +87,7 @@ def _given_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text: str = value.decode("latin-1")
-            return text if _REQUEST_ID.match(text) else None
+            return text if _REQUEST_ID.fullmatch(text) else None
     return None
 
 
@@ -90,9 +97,23 @@ def _route(scope: Scope) -> str:
     return getattr(route, "path", None) or scope.get("state", {}).get("route") or "unmatched"
 
 
-def _from_starlette(error: HTTPException) -> Problem:
+async def show_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what Starlette raises, for unknown routes and methods, as a problem too."""
+    assert isinstance(error, HTTPException)
+    problem: Problem = _from_starlette(request, error)
+    return problem.response(request.state.request_id)
+
+
+def _from_starlette(request: Request, error: HTTPException) -> Problem:
     if error.status_code == 404:
         return not_found("route")
     if error.status_code == 405:
-        return Problem(405, "method_not_allowed", "this route does not take this method", headers=error.headers)
+        allow = {"Allow": ", ".join(_methods(request))}
+        return Problem(405, "method_not_allowed", "this route does not take this method", headers=allow)
     return Problem(error.status_code, "invalid_request", str(error.detail), headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what this path takes; Starlette itself names the methods of its first route only."""
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})

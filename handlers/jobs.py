@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from handlers.auth import account_of
 from handlers.bodies import read_body, read_json
 from handlers.problems import Problem, invalid, not_found
-from handlers.query import Query, page, read_flag, read_seconds, read_time
+from handlers.query import MAX_WAIT, Query, page, read_flag, read_seconds, read_time
 from service.app import Service
 from service.db.sql import queries
 from service.engine.commands import cancel, retry
-from service.engine.intake import digest_request, take_in
+from service.engine.intake import digest_request, find_more_mistakes, take_in
 from service.ids import BadId, read, show
 from service.jobs.lifecycle import Status
 from service.jobs.model import Job
@@ -52,7 +52,7 @@ class Jobs:
         else:
             wanted, digest = _read(given)
         if isinstance(wanted, list):
-            raise invalid(*wanted)
+            raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
         taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
         headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
         if taken.replayed:
@@ -64,7 +64,7 @@ class Jobs:
         account = await account_of(self._service, request)
         job_id = _job_id(request)
         query = Query(request)
-        wait = query.take("wait", read_seconds, "must be whole seconds, 0 to 60")
+        wait = query.take("wait", read_seconds, "must be whole seconds")
         query.end()
         preferred = _prefer_wait(request)
         seconds = preferred if wait is None else wait
@@ -174,7 +174,7 @@ def _sequence(text: str) -> int:
 
 def _prefer_wait(request: Request) -> int | None:
     found = _PREFER_WAIT.search(request.headers.get("prefer", ""))
-    return min(int(found[1]), 60) if found else None
+    return min(int(found[1]), MAX_WAIT) if found else None
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -14,6 +14,7 @@ from service.ids import BadId, read
 from service.providers.contract import Mistake
 
 T = TypeVar("T")
+MAX_WAIT = 60  # seconds
 
 
 class Query:
@@ -63,7 +64,7 @@ class Query:
     def take_map(self, name: str) -> dict[str, str]:
         """Return every `name[key]=value`."""
         found = {}
-        for given in [k for k in self._given if k.startswith(f"{name}[") and k.endswith("]")]:
+        for given in [k for k in self._given if k.startswith(f"{name}[") and k.endswith("]") and _is_storable(k)]:
             value = self.take_text(given)
             if value is not None:
                 found[given[len(name) + 1 : -1]] = value
@@ -77,13 +78,18 @@ class Query:
 
 
 def _between(text: str, least: int, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+    # The length first: Python refuses to read endless digits, and nobody needs more than these.
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or not least <= int(text) <= most:
         raise ValueError
     return int(text)
 
 
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+
+
 def _storable(text: str) -> str:
-    if "\0" in text or any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+    if not _is_storable(text):
         raise ValueError
     return text
 
@@ -102,8 +108,8 @@ def read_flag(text: str) -> bool:
 
 
 def read_seconds(text: str) -> int:
-    """Parse whole seconds, 0 to 60."""
-    return _between(text, 0, 60)
+    """Parse whole seconds; more than 60 are taken for 60."""
+    return min(_between(text, 0, 10**9), MAX_WAIT)
 
 
 def _printable(text: str) -> str:
@@ -121,4 +127,4 @@ def page(rows: list[tuple[str, Any]], limit: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["BadId", "Query", "page", "read_flag", "read_seconds", "read_time"]
+__all__ = ["MAX_WAIT", "BadId", "Query", "page", "read_flag", "read_seconds", "read_time"]

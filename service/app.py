@@ -69,7 +69,8 @@ async def database(settings: Settings) -> AsyncIterator[str]:
         server.stop()
 
 
-async def _check_schema(settings: Settings, dsn: str) -> None:
+async def check_schema(settings: Settings, dsn: str) -> None:
+    """Migrate an embedded database; raises MigrationsPendingError when the operator's own lacks any."""
     if settings.database_url is None:
         await migrate(dsn)
         return
@@ -102,7 +103,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
     """
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database(settings))
-        await _check_schema(settings, dsn)
+        await check_schema(settings, dsn)
         pool = await open_pool(dsn)
         stack.push_async_callback(pool.close)
         service = await _compose(stack, settings, role, pool, dsn)
@@ -129,7 +130,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     if settings.bootstrap_api_key is not None:
         await accounts.add_key("default", settings.bootstrap_api_key.get_secret_value())
     endings = Endings(dsn)
-    inbox = Inbox(pool, kept_per_run=settings.callbacks.kept_per_run)
+    inbox = Inbox(context.transaction, kept_per_run=settings.callbacks.kept_per_run)
     engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
     endings.start()
     stack.push_async_callback(endings.stop)

@@ -1,7 +1,8 @@
 """Named points before and after each commit and each call to the outside, where a test can kill the process.
 
 `GENRELAY_CRASH_AT=submit.sent` makes the process kill itself (SIGKILL, no clean-up) when it gets there for the first
-time, `submit.sent:3` at the third. Without the variable a point costs one comparison.
+time, `submit.sent:3` at the third. `GENRELAY_STOP_AT` is written the same way and makes it stop there (SIGSTOP) until
+somebody wakes it (SIGCONT). Without the variables a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -32,22 +33,25 @@ POINTS = (
     "copy.stored",
 )
 
-_armed: dict[str, int] = {}
+_armed: dict[str, tuple[int, signal.Signals]] = {}
 
 
-def arm(spec: str | None) -> None:
-    """Arm the point named by `spec` (`name` or `name:count`); raises ValueError for an unknown name."""
+def arm(crash_at: str | None, stop_at: str | None = None) -> None:
+    """Arm the points named (`name` or `name:count`) for a kill and for a stop; raises ValueError for an unknown name."""
     _armed.clear()
-    if spec:
-        name, _, count = spec.partition(":")
-        if name not in POINTS:
-            raise ValueError(f"no such point: {name}")
-        _armed[name] = int(count or 1)
+    for spec, number in ((crash_at, signal.SIGKILL), (stop_at, signal.SIGSTOP)):
+        if spec:
+            name, _, count = spec.partition(":")
+            if name not in POINTS:
+                raise ValueError(f"no such point: {name}")
+            _armed[name] = int(count or 1), number
 
 
 def reach(name: str) -> None:
-    """Pass a point, or end here."""
+    """Pass a point, or end or stop here; who was woken after a stop is not stopped again."""
     if _armed and name in _armed:
-        _armed[name] -= 1
-        if _armed[name] <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        count, number = _armed.pop(name)
+        if count > 1:
+            _armed[name] = count - 1, number
+        else:
+            os.kill(os.getpid(), number)

@@ -54,6 +54,8 @@ async def _serve(settings: Settings, role: Role) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            # Nobody's address is used for anything, so nobody's X-Forwarded-For is believed.
+            proxy_headers=False,
             date_header=True,
             backlog=4096,
             timeout_keep_alive=75,
@@ -68,6 +70,6 @@ async def _serve(settings: Settings, role: Role) -> None:
 
 def serve(settings: Settings, role: Role) -> None:
     """Serve until SIGTERM or SIGINT; returns when everything under way has ended."""
-    points.arm(os.environ.get("GENRELAY_CRASH_AT"))
+    points.arm(os.environ.get("GENRELAY_CRASH_AT"), os.environ.get("GENRELAY_STOP_AT"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, role))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 import structlog
-from pgqueuer import Queries
 
 from service import metrics
-from service.db.pool import DATABASE_AWAY, Connection, Pool, transaction
+from service.db.pool import DATABASE_AWAY, Connection
 from service.db.sql import queries
+from service.engine.ledger import SETTLE, enqueue_all
 from service.ids import new_uuid
 from service.points import reach
 
@@ -44,8 +45,8 @@ class _Letter:
 class Inbox:
     """Takes callbacks in; one background task writes them."""
 
-    def __init__(self, pool: Pool, *, kept_per_run: int) -> None:
-        self._pool = pool
+    def __init__(self, transaction: Callable[[], AbstractAsyncContextManager[Connection]], *, kept_per_run: int) -> None:
+        self._transaction = transaction
         self._kept = kept_per_run
         self._waiting: list[_Letter] = []
         self._arrived = asyncio.Event()
@@ -123,11 +124,9 @@ class Inbox:
                 letter.done.set_exception(InboxUnavailableError())
 
     async def _commit(self, batch: Sequence[_Letter]) -> None:
-        async with transaction(self._pool) as connection:
+        async with self._transaction() as connection:
             kept = await self._insert(connection, batch)
-            if kept:
-                tasks = Queries.from_asyncpg_connection(connection)  # type: ignore[arg-type]
-                await tasks.enqueue(["settle"] * len(kept), [job.bytes for job in kept], [0] * len(kept))
+            await enqueue_all(connection, SETTLE, kept)
             reach("inbox.before_commit")
         reach("inbox.committed")
         metrics.CALLBACK_BATCH.observe(len(batch))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from pydantic_core import from_json, to_json
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -34,11 +34,15 @@ def _dump(value: Any) -> str:
     # PgQueuer hands over JSON that is text already; none of our own columns holds a bare string.
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
+
+
+async def _leave_as_is(_connection: object) -> None:
+    """Skip asyncpg's RESET ALL after every use: nothing of ours outlives its transaction (we only ever SET LOCAL)."""
 
 
 async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=json.loads)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=from_json)
 
 
 async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool:
@@ -50,6 +54,7 @@ async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool
         timeout=5,
         command_timeout=60,
         init=_set_up,
+        reset=_leave_as_is,
         server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"},
     )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import Locked, lock, outputs_of, record
@@ -46,7 +46,7 @@ async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
 
     Raises NoSuchJobError, NotPossibleError.
     """
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await _lock_own(connection, account_id, job_id)
         after = await record(connection, locked, Happening.CANCELED)
         if after is None:
@@ -64,7 +64,7 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
 
     Raises NoSuchJobError, NotPossibleError.
     """
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await _lock_own(connection, account_id, job_id)
         job = locked.job
         if job.status not in RETRYABLE:

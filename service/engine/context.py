@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +13,8 @@ import httpx
 from config.settings import ProviderSettings, Settings
 from service.callbacks import tokens
 from service.crypto import Keyring
-from service.db.pool import Pool
+from service.db.pool import Connection, Pool
+from service.engine.nearby import Nearby, transaction
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
 from service.providers.contract import Provider, ProviderAccess
@@ -31,6 +33,11 @@ class Context:
     download_client: httpx.AsyncClient
     buckets: Buckets
     budget: MemoryBudget
+    nearby: Nearby = field(default_factory=Nearby)
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Run a block in one transaction; what it hints at begins once it has committed."""
+        return transaction(self.pool, self.nearby)
 
     def provider(self, name: str) -> Provider:
         """Return a provider's module."""

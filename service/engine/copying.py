@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from service import metrics
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context, backoff
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
@@ -155,7 +155,7 @@ def _key(job: Job, target: Target, index: int, extension: str) -> str:
 
 async def _fix(context: Context, output: Output) -> bool:
     """Commit what will be written, before it is; False when the job was canceled or another worker fixed it otherwise."""
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         done = await queries().fix_output(
             connection,
             **{name: getattr(output, name) for name in _FIXED},
@@ -165,11 +165,11 @@ async def _fix(context: Context, output: Output) -> bool:
     return done is not None
 
 
-_FIXED = "job_id index media_type extension bytes width height sha256 bucket key".split()
+_FIXED = ["job_id", "index", "media_type", "extension", "bytes", "width", "height", "sha256", "bucket", "key"]
 
 
 async def _record_stored(context: Context, job: Job, output: Output) -> None:
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         marked = await queries().mark_stored(connection, job_id=job.id, index=output.index, sha256=output.sha256)
         # What lies in the bucket is listed, also when the job has ended meanwhile; but then no event tells of it.
@@ -197,7 +197,7 @@ async def _complete(context: Context, job: Job) -> None:
     row = await queries().peek_job(context.pool, id=job.id)
     if row is None or row["completed_at"] is not None:
         return
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         outputs = await outputs_of(connection, job.id)
         if locked is not None and all(output.status == "stored" for output in outputs):
@@ -226,7 +226,7 @@ async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> Non
         return
     final = next((error for error in trouble if error.final), None)
     last = final or (trouble[0] if trouble else OutputRefused("there is nothing to copy"))
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
             return

@@ -13,14 +13,14 @@ import asyncpg
 import structlog
 
 from service import metrics
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import SUBMIT, enqueue
-from service.ids import new_uuid
+from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
-from service.jobs.request import JobRequest
+from service.jobs.request import JobRequest, destination_to_look_up
 from service.outputs.keys import check_path, clean_path
 from service.points import reach
 from service.providers.contract import CustomStorage, Mistake
@@ -28,7 +28,6 @@ from service.providers.contract import CustomStorage, Mistake
 log = structlog.get_logger()
 
 _BIG = 256 * 1024  # bytes
-_TWIN_WAIT = "10s"
 
 
 class InvalidRequestError(Exception):
@@ -73,16 +72,18 @@ async def take_in(
     KeyReusedError, KeyBusyError.
     """
     body = await _encode(request)
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         job_id = new_uuid()
-        if key is not None and (twin := await _claim(connection, account_id, key, digest, job_id)) is not None:
-            return Taken(twin, replayed=True)
+        if key is not None:
+            await _limit_wait(connection, context.settings.http.idempotency_wait_seconds)
+            if (twin := await _claim(connection, account_id, key, digest, job_id)) is not None:
+                return Taken(twin, replayed=True)
         place = await _find_place(context, connection, account_id, request)
         job = await _insert(connection, account_id, job_id, request, place, body)
         reach("intake.before_commit")
     reach("intake.committed")
     metrics.JOBS_CREATED.labels(job.provider, job.operation, str(job.test).lower()).inc()
-    log.info("job.accepted", job_id=str(job.id), provider=job.provider, operation=job.operation, test=job.test)
+    log.info("job.accepted", job_id=show("job", job.id), provider=job.provider, operation=job.operation, test=job.test)
     return Taken(job)
 
 
@@ -99,9 +100,25 @@ def _is_big(body: dict[str, Any]) -> bool:
     return any(isinstance(value, str | list | dict) and len(value) > _BIG for value in inner.values())
 
 
+async def find_more_mistakes(
+    context: Context, account_id: UUID, given: Any, mistakes: list[Mistake]
+) -> list[Mistake]:
+    """Return the mistakes of a request that is refused anyway, with that one which only the database knows."""
+    name = destination_to_look_up(given)
+    if name is None or any(mistake.path == "destination" for mistake in mistakes):
+        return mistakes
+    if await queries().get_destination(context.pool, account_id=account_id, name=name) is not None:
+        return mistakes
+    return [*mistakes, Mistake("destination", "no destination of that name", name[:100])]
+
+
+async def _limit_wait(connection: Connection, seconds: float) -> None:
+    # 0 would mean for ever.
+    await connection.execute(f"SET LOCAL lock_timeout = {max(1, round(seconds * 1000))}")
+
+
 async def _claim(connection: Connection, account_id: UUID, key: str, digest: bytes, job_id: UUID) -> Job | None:
     """Take the key for this job; a twin under way is waited for, and its job is returned."""
-    await connection.execute(f"SET LOCAL lock_timeout = '{_TWIN_WAIT}'")
     try:
         mine = await queries().claim_idempotency_key(
             connection, account_id=account_id, key=key, request_digest=digest, job_id=job_id
@@ -213,6 +230,17 @@ async def _insert(
 
 
 def digest_request(given: Any) -> bytes:
-    """Return the digest of a request compared as JSON: order and spelling don't count."""
-    text = json.dumps(given, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    """Return the digest of a request compared as JSON: order and spelling don't count, 7 is 7.0."""
+    text = json.dumps(_respell(given), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
+
+
+def _respell(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _respell(part) for name, part in value.items()}
+        case list():
+            return [_respell(part) for part in value]
+    return value

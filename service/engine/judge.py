@@ -17,7 +17,7 @@ import structlog
 
 from service.callbacks import tokens, verdict
 from service.callbacks.verdict import AskAbout, Believe, Park, Verdict
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context
@@ -98,7 +98,7 @@ async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
     wait = since + timedelta(seconds=READ_BACK_PAUSE) - peeked["clock"]
     inbox.asks.clear()
     await _judge(context, job, inbox, None, None)
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         await enqueue(connection, SETTLE, job.id, delay=max(wait, timedelta(milliseconds=50)))
 
 
@@ -119,7 +119,7 @@ async def look_up(context: Context, job_id: UUID) -> None:
 
 async def _pass_deadline(context: Context, job: Job) -> None:
     error = errors.deadline_exceeded(job.deadline_seconds, "running")
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is not None and locked.job.run == job.run:
             await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
@@ -128,14 +128,14 @@ async def _pass_deadline(context: Context, job: Job) -> None:
 async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None, found: ReadBack | None) -> None:
     """Write verdicts, events and the job's transition in one transaction."""
     try:
-        async with transaction(context.pool) as connection:
+        async with context.transaction() as connection:
             await _judge_in(context, connection, job, inbox, ask, found)
             reach("judge.before_commit")
     except asyncpg.UniqueViolationError:
         # The candidate is another job's task: whoever named it, it is not ours.
         inbox.verdicts |= dict.fromkeys(inbox.asks, Verdict.FOREIGN)
         inbox.asks.clear()
-        async with transaction(context.pool) as connection:
+        async with context.transaction() as connection:
             await _judge_in(context, connection, job, inbox, None, None)
     reach("judge.committed")
     for callback_id, said in inbox.verdicts.items():

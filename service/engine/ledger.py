@@ -6,6 +6,7 @@ is fenced by the version, and enqueues the next task through the same connection
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from pgqueuer import Queries
 
 from service.db.pool import Connection
 from service.db.sql import queries
+from service.engine.nearby import hint
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import ENDED, EventType, Happening, Status, decide
 from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
@@ -153,10 +155,7 @@ async def _save(
     return after
 
 
-_SAVED = (
-    "run attempt provider_task_id provider_status progress verified_by error tries starts rereads read_back_at last_event"
-    " submitted_at completed_at deadline_at due_at nudged_at"
-).split()
+_SAVED = ["run", "attempt", "provider_task_id", "provider_status", "progress", "verified_by", "error", "tries", "starts", "rereads", "read_back_at", "last_event", "submitted_at", "completed_at", "deadline_at", "due_at", "nudged_at"]
 
 
 async def _follow_up(connection: Connection, job: Job, now: datetime) -> None:
@@ -165,10 +164,20 @@ async def _follow_up(connection: Connection, job: Job, now: datetime) -> None:
 
 
 async def enqueue(connection: Connection, task: str, job_id: UUID, *, delay: timedelta = timedelta(0)) -> None:
-    """Enqueue a task in the transaction of this connection."""
+    """Hint at a task: this process takes it up after the commit if it can, otherwise it is enqueued with the transaction."""
+    if delay <= timedelta(0) and hint(task, job_id):
+        return
     # A few milliseconds more, so that the task never finds a job that is not due yet.
     later = delay + timedelta(milliseconds=5) if delay > timedelta(0) else None
     await Queries.from_asyncpg_connection(connection).enqueue(task, job_id.bytes, execute_after=later)  # type: ignore[arg-type]
+
+
+async def enqueue_all(connection: Connection, task: str, job_ids: Sequence[UUID]) -> None:
+    """Hint at the same task for several jobs."""
+    left = [job_id for job_id in job_ids if not hint(task, job_id)]
+    if left:
+        queue = Queries.from_asyncpg_connection(connection)  # type: ignore[arg-type]
+        await queue.enqueue([task] * len(left), [job_id.bytes for job_id in left], [0] * len(left))
 
 
 def event_json(row: Any, source: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from service.db.pool import transaction
 from service.engine.context import Context
 from service.engine.ledger import lock, outputs_of, postpone
 from service.engine.read_back import read_back
@@ -23,7 +22,7 @@ async def refresh_sources(context: Context, job: Job) -> bool:
     found = (await read_back(context, job, job.provider_task_id)).outcome
     if not isinstance(found, Succeeded | LookUpUnavailable):
         return False
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
             return True

@@ -7,7 +7,6 @@ from uuid import UUID
 import structlog
 
 from service import metrics
-from service.db.pool import transaction
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import LOOK_UP, SETTLE, Locked
@@ -53,7 +52,7 @@ async def after_exception(context: Context, task: str, job_id: UUID, reason: str
 
 async def bury(context: Context, task: str, job_id: UUID, reason: str) -> None:
     """Give a task up: a dead letter with the reason, a metric, and a job that waits to be revived."""
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         await queries().bury(connection, id=new_uuid(), job_id=job_id, task=task, reason=reason[:500])
         if task == SETTLE:
             await queries().abandon_callbacks(connection, job_id=job_id)

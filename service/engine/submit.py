@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context, backoff
@@ -76,7 +76,7 @@ async def submit(context: Context, job_id: UUID) -> None:
 
 
 async def _begin(context: Context, job_id: UUID) -> Intent | None:
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job_id)
         if locked is None or locked.job.due_at is None or locked.job.due_at > locked.now:
             return None
@@ -157,7 +157,7 @@ async def _finish(context: Context, job: Job, outcome: SubmitOutcome) -> None:
 
 
 async def _finish_once(context: Context, job: Job, outcome: SubmitOutcome) -> None:
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None:
             return

@@ -8,7 +8,7 @@ import structlog
 from pgqueuer import Queries
 
 from service import metrics
-from service.db.pool import Connection, transaction
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import SETTLE, TASK_OF
@@ -23,7 +23,7 @@ _MOST = 500
 async def sweep(context: Context) -> None:
     """Say that this worker lives, and enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
     await queries().beat(context.pool, id=context.worker_id)
-    async with transaction(context.pool) as connection:
+    async with context.transaction() as connection:
         jobs = [
             (TASK_OF[Status(row["status"])], row["id"])
             async for row in queries().overdue_jobs(connection, grace=_GRACE, limit=_MOST)

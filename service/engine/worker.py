@@ -91,13 +91,19 @@ class Engine:
             asyncio.create_task(self._supervise(name, act, pauses.get(name, 0.0)), name=name)
             for name, act in work.items()
         ]
+        room = {"provider": settings.concurrency, "copies": self._context.settings.outputs.concurrency}
+        kind_of = {task: kind for kind, tasks in MANAGERS.items() for task in tasks}
+        self._context.nearby.open(self._run, room, kind_of)
+
+    async def _run(self, task: str, job_id: UUID) -> None:
+        await run_task(self._context, task, TASKS[task], job_id)
 
     async def stop(self) -> None:
         """Take no more work, and finish what is under way."""
         self._stopping.set()
         for manager in self._managers:
             manager.shutdown.set()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*self._loops, self._context.nearby.close(), return_exceptions=True)
 
     async def _supervise(self, name: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while not self._stopping.is_set():

@@ -8,7 +8,20 @@ from typing import Any
 
 
 class ErrorCode(StrEnum):
-    """Every `error.code` a job can have."""
+    """Every `error.code` a job can have.
+
+    provider_rejected: the provider refused the submit; nothing ran and nothing is owed.
+    provider_failed: the provider took the task and reports that it failed, or does not know it any more.
+    provider_unavailable: the submit could not be sent, or not for this service's own want of a key; nothing ran.
+    submit_unknown: the submit's answer was lost and no callback came; it may have run, and may be charged.
+    no_outputs: the provider reports success, but no output, also when asked again.
+    output_expired: the provider's URL gave the output up before it could be fetched.
+    output_rejected: the output is nothing that is stored: too large, of a wrong type, damaged, or at a forbidden address.
+    destination_denied: the bucket refuses us, or its description is wrong.
+    destination_conflict: something else is stored under the output's key; it was left alone.
+    destination_unavailable: the bucket could not be written for longer than we try.
+    deadline_exceeded: the job's own deadline passed before the provider was done.
+    """
 
     PROVIDER_REJECTED = "provider_rejected"
     PROVIDER_FAILED = "provider_failed"

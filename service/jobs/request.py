@@ -11,15 +11,10 @@ from typing_extensions import TypedDict
 from service.jobs.lifecycle import EventType
 from service.providers.checking import STRICT, InputCheck
 from service.providers.contract import CheckedInput, CustomStorage, Mistake, Provider, TaskStatus
+from service.providers.fields import check_http_url
 
 _EVENTS = frozenset({*(event.value for event in EventType), "job.*", "output.*", "*"})
 DEADLINE_SECONDS = 3600
-
-
-def _web_address(value: str) -> str:
-    if not value.startswith(("https://", "http://")) or not value.isprintable() or " " in value:
-        raise ValueError("must be an http or https URL")
-    return value
 
 
 def _event_name(value: str) -> str:
@@ -47,7 +42,7 @@ class JobIn(TypedDict):
     input: Any
     destination: NotRequired[Annotated[str, Field(max_length=64)] | None]
     test_mode: NotRequired[TestModeIn | None]
-    webhook: NotRequired[Annotated[str, Field(max_length=2048), AfterValidator(_web_address)] | None]
+    webhook: NotRequired[Annotated[str, Field(max_length=2048), AfterValidator(check_http_url)] | None]
     webhook_events_filter: NotRequired[
         Annotated[list[Annotated[str, AfterValidator(_event_name)]], Field(max_length=20)] | None
     ]
@@ -87,55 +82,73 @@ def read_request(given: Any, providers: dict[str, Provider]) -> JobRequest | lis
     mistakes = _CHECK.find_mistakes(outer)
     if not isinstance(given, dict):
         return mistakes
-    provider = providers.get(given["provider"]) if isinstance(given.get("provider"), str) else None
-    if provider is None:
-        if isinstance(given.get("provider"), str):
-            mistakes.append(Mistake("provider", f"must be one of {', '.join(providers)}", given["provider"][:100]))
+    checked = _check_input(providers, given, mistakes)
+    if given.get("destination") is None and not _wants_a_test(given) and not _names_a_bucket(given):
+        mistakes.append(
+            Mistake("destination", "required unless it is a test job or the input's own storage names a bucket")
+        )
+    if checked is None:
         return mistakes
-    checked = _check_input(provider, given, mistakes)
-    if mistakes or checked is None:
-        return mistakes
-    return _bring_together(given, checked)
+    test_status = _test_status(given.get("test_mode"), checked, mistakes)
+    webhook = given.get("webhook")
+    if isinstance(webhook, str) and checked.webhook is not None and webhook != checked.webhook:
+        mistakes.append(Mistake("webhook", "contradicts the webhook inside input; give one of them, or the same twice"))
+    return mistakes or _bring_together(given, checked, test_status)
 
 
-def _check_input(provider: Provider, given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
-    operation = given.get("operation")
+def _check_input(
+    providers: dict[str, Provider], given: dict[str, Any], mistakes: list[Mistake]
+) -> CheckedInput | None:
+    name, operation = given.get("provider"), given.get("operation")
+    if not isinstance(name, str):
+        return None
+    if name not in providers:
+        mistakes.append(Mistake("provider", f"must be one of {', '.join(providers)}", name[:100]))
+        return None
     if not isinstance(operation, str):
         return None
-    if operation not in provider.operations:
-        known = ", ".join(provider.operations)
+    if operation not in providers[name].operations:
+        known = ", ".join(providers[name].operations)
         mistakes.append(Mistake("operation", f"must be one of {known}", operation[:100]))
         return None
     if "input" not in given:
         return None
-    checked = provider.check_input(operation, given["input"])
+    checked = providers[name].check_input(operation, given["input"])
     if isinstance(checked, list):
         mistakes.extend(checked)
         return None
     return checked
 
 
-def _bring_together(given: dict[str, Any], checked: CheckedInput) -> JobRequest | list[Mistake]:
-    mistakes: list[Mistake] = []
-    test_status = _test_status(given.get("test_mode"), checked, mistakes)
-    destination = given.get("destination")
-    if test_status is None and destination is None and checked.storage is None and not mistakes:
-        mistakes.append(
-            Mistake("destination", "required unless it is a test job or the input's own storage names a bucket")
-        )
-    webhook = given.get("webhook")
-    if webhook is not None and checked.webhook is not None and webhook != checked.webhook:
-        mistakes.append(Mistake("webhook", "contradicts the webhook inside input; give one of them, or the same twice"))
-    if mistakes:
-        return mistakes
+def destination_to_look_up(given: Any) -> str | None:
+    """Return the destination that a request with mistakes names, if it would have to be there; it may be any text."""
+    named = given.get("destination") if isinstance(given, dict) else None
+    return named if isinstance(named, str) and not _wants_a_test(given) else None
+
+
+def _wants_a_test(given: dict[str, Any]) -> bool:
+    """Tell whether a request, checked or not, says in either place that it is a test."""
+    inner = _part(_part(_part(given.get("input"), "extra"), "webhook"), "test_mode")
+    return any(_part(mode, "enabled") is True for mode in (given.get("test_mode"), inner))
+
+
+def _names_a_bucket(given: dict[str, Any]) -> bool:
+    return _part(_part(_part(given.get("input"), "extra"), "custom_storage"), "aws_s3") is not None
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _bring_together(given: dict[str, Any], checked: CheckedInput, test_status: TaskStatus | None) -> JobRequest:
     return JobRequest(
         provider=given["provider"],
         operation=given["operation"],
         checked=checked,
-        destination=destination,
+        destination=given.get("destination"),
         storage=checked.storage,
         test_status=test_status,
-        webhook=webhook or checked.webhook,
+        webhook=given.get("webhook") or checked.webhook,
         webhook_events=given.get("webhook_events_filter"),
         metadata=given.get("metadata", {}),
         deadline_seconds=given.get("deadline_seconds", DEADLINE_SECONDS),
@@ -143,10 +156,10 @@ def _bring_together(given: dict[str, Any], checked: CheckedInput) -> JobRequest 
     )
 
 
-def _test_status(outer: dict[str, Any] | None, checked: CheckedInput, mistakes: list[Mistake]) -> TaskStatus | None:
+def _test_status(outer: Any, checked: CheckedInput, mistakes: list[Mistake]) -> TaskStatus | None:
     """Decide whether it is a test job, and which status it shall end with; a contradiction is a mistake."""
     inner = checked.test_mode.return_task_status if checked.test_mode else None
-    if outer is None:
+    if outer is None or not isinstance(_part(outer, "enabled"), bool):
         return inner
     if not outer["enabled"]:
         if inner is not None:

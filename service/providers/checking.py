@@ -28,6 +28,7 @@ MISTAKES_TOLD = 100
 RULES = {
     "missing": "required",
     "dict_type": "must be an object",
+    "model_type": "must be an object",
     "list_type": "must be a list",
     "string_type": "must be a string",
     "int_type": "must be an integer",
@@ -99,6 +100,8 @@ class InputCheck:
             case "literal_error":
                 choices = list(self._schema_at(error["loc"]).get("enum", []))
                 return f"must be one of {context['expected']}" + _suggest(error["input"], choices)
+            case "value_error":
+                return str(context["error"])
             case kind if kind in RULES:
                 return ONE.sub(r" 1 \1", RULES[kind].format(**context))
             case _:
@@ -148,7 +151,7 @@ def _show_input(error: ErrorDetails) -> str | None:
 def _is_opaque(error: ErrorDetails) -> bool:
     """Tell whether a string may hold more than a value: base64, or a whole body encoded twice, keys included."""
     place = str(error["loc"][-1]) if error["loc"] else ""
-    return place.endswith("base64") or error["type"] in {"dict_type", "list_type"}
+    return place.endswith("base64") or error["type"] in {"dict_type", "model_type", "list_type"}
 
 
 def _shorten(text: str, limit: int) -> str:

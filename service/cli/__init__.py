@@ -1,0 +1,32 @@
+"""The `genrelay` command.
+
+Every command imports what it needs when it runs: `genrelay --help` and the commands that only talk HTTP start in a
+fraction of a second, and nothing here reads settings at import.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from service.cli import dead, demo, destinations, jobs, keys, running
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Submit image-generation jobs, verify their callbacks, and land the outputs in your own bucket.",
+)
+app.command()(demo.demo)
+app.command()(running.serve)
+app.command()(running.migrate)
+app.command()(running.sandbox)
+app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(destinations.app, name="destinations")
+app.command()(destinations.check_bucket)
+app.add_typer(dead.app, name="dead")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

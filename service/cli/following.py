@@ -1,0 +1,48 @@
+"""Waiting for a job over HTTP: long polls, so that its end is seen at once and an idle wait costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.cli.output import open_console
+from service.cli.service_client import ServiceClient, place
+
+_LONGEST_POLL = 30  # seconds
+_BETWEEN_EVENTS = 1  # seconds; only a job's end cuts a poll short
+
+
+def wait_for_end(service: ServiceClient, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Return the job once it has ended; unless quiet, a terminal shows how far it is meanwhile."""
+    console = open_console(stderr=True)
+    console.quiet = quiet or not console.is_terminal
+    seconds = _LONGEST_POLL if console.quiet else _BETWEEN_EVENTS
+    with console.status(_say(job)) as status:
+        while job["completed_at"] is None:
+            job = service.get(place("jobs", job["id"]), wait=seconds)
+            status.update(_say(job))
+    return job
+
+
+def _say(job: dict[str, Any]) -> str:
+    progress = "" if job["progress"] is None else f", {job['progress']} %"
+    return f"{job['id']} is {job['status']}{progress}"
+
+
+def follow_events(service: ServiceClient, job_id: str) -> Iterator[dict[str, Any]]:
+    """Yield a job's events in order, from its first to the last of the run that is under way."""
+    seen = 0
+    wait: int | None = None
+    while True:
+        # The job first: what it says has ended, the events that are read afterwards tell of completely.
+        job = service.get(place("jobs", job_id), wait=wait)
+        more = True
+        while more:
+            page = service.get(place("jobs", job_id, "events"), after=seen, limit=100)
+            for event in page["data"]:
+                seen = event["data"]["sequence"]
+                yield event
+            more = page["has_more"]
+        if job["completed_at"] is not None:
+            return
+        wait = _BETWEEN_EVENTS

@@ -1,0 +1,131 @@
+"""The service over HTTP, as the account whose key is in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from service.cli.failures import ExitStatus, Failure
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_SECONDS = 90.0  # longer than the longest long poll
+
+
+class ServiceClient:
+    """Calls to one service; every answer is its JSON, everything else is a Failure."""
+
+    def __init__(self, url: str, key: str) -> None:
+        import httpx
+
+        self.url = url
+        # A proxy from the environment is for the outside, not for a service on this machine.
+        outside = urlsplit(url).hostname not in _LOOPBACK
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_SECONDS, trust_env=outside)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what is at a path; parameters that are None are left out."""
+        return self.call("GET", path, params={name: value for name, value in params.items() if value is not None})
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Make one call; returns the answer's JSON, None for an answer without a body. Raises Failure."""
+        import httpx
+
+        try:
+            answer = self._http.request(method, path, params=params, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise Failure(
+                f"the service at {self.url} can't be reached",
+                detail=str(error) or type(error).__name__,
+                hint="Start it with `genrelay serve`, or say where it is with GENRELAY_URL.",
+            ) from None
+        return _read(self.url, answer)
+
+
+def _read(url: str, answer: httpx.Response) -> Any:
+    if answer.status_code == 204:
+        return None
+    try:
+        said = answer.json()
+    except ValueError:
+        said = None
+    if answer.is_success and said is not None:
+        return said
+    if not isinstance(said, dict) or "title" not in said:
+        raise Failure(f"{url} answered {answer.status_code} with something else than JSON; is it a genrelay?")
+    raise _problem(said)
+
+
+def _problem(said: dict[str, Any]) -> Failure:
+    found = [mistake for mistake in said.get("errors") or () if isinstance(mistake, dict)]
+    unauthorized = said.get("code") == "unauthorized"
+    return Failure(
+        str(said["title"]),
+        detail=None if said.get("detail") is None else str(said["detail"]),
+        mistakes=[str(mistake.get("detail")) for mistake in found],
+        hint="GENRELAY_API_KEY must hold a key that `genrelay keys create` made." if unauthorized else None,
+        problem=said,
+    )
+
+
+def open_service() -> ServiceClient:
+    """Return a client by GENRELAY_URL and GENRELAY_API_KEY (or …_FILE); raises Failure when they can't be used."""
+    url = (os.environ.get("GENRELAY_URL") or DEFAULT_URL).rstrip("/")
+    if not _is_origin(url):
+        raise _wrong("GENRELAY_URL must be an http or https URL without a query")
+    return ServiceClient(url, _read_key())
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return bool(
+        parts.scheme in {"http", "https"}
+        and parts.hostname
+        and parts.username is None
+        and not parts.query
+        and not parts.fragment
+    )
+
+
+def _read_key() -> str:
+    key, path = os.environ.get("GENRELAY_API_KEY"), os.environ.get("GENRELAY_API_KEY_FILE")
+    if key and path:
+        raise _wrong("GENRELAY_API_KEY and GENRELAY_API_KEY_FILE are both given; give one of them")
+    if path:
+        try:
+            key = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(f"GENRELAY_API_KEY_FILE can't be read ({type(error).__name__})") from None
+    if not key:
+        raise _wrong("GENRELAY_API_KEY is not set; `genrelay keys create` makes a key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise _wrong("GENRELAY_API_KEY must be visible ASCII characters")
+    return key
+
+
+def _wrong(what: str) -> Failure:
+    return Failure(what, status=ExitStatus.USAGE)
+
+
+def place(collection: str, name: str, *more: str) -> str:
+    """Return the path of one thing: `/v1/jobs/job_…/cancel`; a name can't leave its place in it."""
+    return "/".join(["/v1", collection, quote(name, safe="").replace(".", "%2E"), *more])

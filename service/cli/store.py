@@ -1,0 +1,47 @@
+"""The database, for commands that work on it directly: also while a service runs on it, the embedded one included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from service.cli.failures import ExitStatus, Failure, explaining_the_database
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from service.db.pool import Pool
+
+T = TypeVar("T")
+
+
+def read_settings() -> Settings:
+    """Return the settings and set up logging by them; raises Failure with every mistake at once."""
+    from config.logging import set_up_logging
+    from config.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise Failure(
+            "the settings can't be used", mistakes=str(error).splitlines(), status=ExitStatus.USAGE
+        ) from None
+    set_up_logging(settings.log_level, settings.log_format)
+    return settings
+
+
+def with_database(work: Callable[[Pool], Awaitable[T]]) -> T:
+    """Run `work` on a pool of the database that the settings name; raises Failure when it is away or not migrated."""
+    settings = read_settings()
+
+    async def run() -> T:
+        from service.app import check_schema, database
+        from service.db.pool import open_pool
+
+        async with database(settings) as dsn:
+            await check_schema(settings, dsn)
+            async with await open_pool(dsn, size=2, name="genrelay command line") as pool:
+                return await work(pool)
+
+    with explaining_the_database():
+        return asyncio.run(run())

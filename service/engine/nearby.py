@@ -1,0 +1,113 @@
+"""Follow-up work that this very process takes up itself: the shortest way from a commit to the next task.
+
+A task is only a hint; the due column and the inbox are the truth. So a process that runs workers hands what its own
+transaction has caused straight to itself, once that has committed, and saves the way through the queue. When it is full,
+stopping, or runs no workers, the hint goes through PgQueuer to whoever is free. A hint that dies with its process is
+found by the sweep, like any other work that nobody has taken up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+from service.db import pool as db
+from service.db.pool import Connection, Pool
+
+Run = Callable[[str, UUID], Awaitable[None]]
+
+
+class Nearby:
+    """Runs tasks in this process, so many of a kind at a time; takes none until `open` is called."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._free: dict[str, int] = {}
+        self._kind_of: Mapping[str, str] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def open(self, run: Run, room: Mapping[str, int], kind_of: Mapping[str, str]) -> None:
+        """Take tasks from now on. room: how many of a kind at a time. kind_of: each task's kind."""
+        self._run, self._free, self._kind_of = run, dict(room), kind_of
+
+    async def close(self) -> None:
+        """Take no more, and wait for those that run."""
+        self._run = None
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def reserve(self, task: str) -> bool:
+        """Keep a place for a task; False when there is none."""
+        if self._run is None or self._free[self._kind_of[task]] <= 0:
+            return False
+        self._free[self._kind_of[task]] -= 1
+        return True
+
+    def give_back(self, task: str) -> None:
+        """Give a reserved place back."""
+        self._free[self._kind_of[task]] += 1
+
+    def begin(self, task: str, job_id: UUID) -> None:
+        """Run a task in its reserved place."""
+        running = asyncio.create_task(self._run_one(task, job_id), name=f"{task} nearby")
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
+    async def _run_one(self, task: str, job_id: UUID) -> None:
+        try:
+            if self._run is not None:
+                await self._run(task, job_id)
+        finally:
+            self.give_back(task)
+
+
+class _Hints:
+    """What one transaction has caused so far."""
+
+    def __init__(self, nearby: Nearby) -> None:
+        self._nearby = nearby
+        self._held: list[tuple[str, UUID]] = []
+
+    def take(self, task: str, job_id: UUID) -> bool:
+        if (task, job_id) in self._held:
+            return True
+        if not self._nearby.reserve(task):
+            return False
+        self._held.append((task, job_id))
+        return True
+
+    def send(self) -> None:
+        for task, job_id in self._held:
+            self._nearby.begin(task, job_id)
+
+    def drop(self) -> None:
+        for task, _ in self._held:
+            self._nearby.give_back(task)
+
+
+_open: ContextVar[_Hints | None] = ContextVar("hints of the open transaction", default=None)
+
+
+@asynccontextmanager
+async def transaction(pool: Pool, nearby: Nearby) -> AsyncIterator[Connection]:
+    """Run the block in one transaction; what it hints at is begun once it has committed, and dropped otherwise."""
+    hints = _Hints(nearby)
+    token = _open.set(hints)
+    try:
+        async with db.transaction(pool) as connection:
+            yield connection
+    except BaseException:
+        hints.drop()
+        raise
+    finally:
+        _open.reset(token)
+    hints.send()
+
+
+def hint(task: str, job_id: UUID) -> bool:
+    """Hand a task to this process for when the open transaction has committed; False when it can't take it."""
+    hints = _open.get()
+    return hints is not None and hints.take(task, job_id)
