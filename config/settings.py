@@ -34,13 +34,19 @@ def _origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http or https URL")
+    if parts.port == 0:  # reading it raises ValueError for one that is no number up to 65535
+        raise ValueError("must not have port 0")
     if parts.query or parts.fragment or parts.username:
         raise ValueError("must not carry a query, a fragment or user information")
     return value.rstrip("/")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+_BASE_URL = "Origin of the provider's API; the operator's own choice, so not guarded."
+_OUTPUT_HOSTS = "Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host."
 
 
 class ProviderSettings(_Section):
@@ -49,11 +55,8 @@ class ProviderSettings(_Section):
     api_key: SecretStr | None = Field(
         None, description="Our API key at the provider; without it jobs for it are refused."
     )
-    base_url: str = Field("", description="Origin of the provider's API; the operator's own choice, so not guarded.")
-    output_hosts: Annotated[list[str], NoDecode] = Field(
-        default_factory=list,
-        description="Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host.",
-    )
+    base_url: str = Field("", description=_BASE_URL)
+    output_hosts: Annotated[list[str], NoDecode] = Field(default_factory=list, description=_OUTPUT_HOSTS)
     submit_timeout_seconds: float = Field(
         60.0, gt=0, description="How long one submit may take before it counts as unclear."
     )
@@ -75,20 +78,21 @@ class ProviderSettings(_Section):
 class NovitaSettings(ProviderSettings):
     """Novita AI."""
 
-    base_url: str = "https://api.novita.ai"
+    base_url: str = Field("https://api.novita.ai", description=_BASE_URL)
     output_hosts: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: [
             "faas-output-image.s3.ap-southeast-1.amazonaws.com",
             "faas-output-video.s3.ap-southeast-1.amazonaws.com",
-        ]
+        ],
+        description=_OUTPUT_HOSTS,
     )
 
 
 class ModelsLabSettings(ProviderSettings):
     """ModelsLab enterprise."""
 
-    base_url: str = "https://modelslab.com"
-    output_hosts: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"])
+    base_url: str = Field("https://modelslab.com", description=_BASE_URL)
+    output_hosts: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"], description=_OUTPUT_HOSTS)
 
 
 class ProvidersSettings(_Section):
@@ -143,6 +147,9 @@ class HttpSettings(_Section):
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="Largest request body of the API in bytes; more is 413."
     )
+    idempotency_wait_seconds: float = Field(
+        10, gt=0, le=50, description="How long a request waits for its twin with the same Idempotency-Key; then 409."
+    )
 
 
 class DeliverySettings(_Section):
@@ -192,7 +199,6 @@ class RetentionSettings(_Section):
     retry_inputs_seconds: float = Field(
         86_400, ge=0, description="Inputs of failed and canceled jobs, so that `retry` can send them again."
     )
-    idempotency_seconds: float = Field(86_400, gt=0, description="Idempotency keys.")
 
 
 class Settings(_Section):
@@ -224,6 +230,13 @@ class Settings(_Section):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+            raise ValueError("must begin with postgresql://")
+        return value
 
     @field_validator("secret_key", mode="before")
     @classmethod
@@ -344,23 +357,36 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     from_file, mistakes = _from_toml(environ)
     from_env, more = _from_environment(environ)
     mistakes += more
+    given = _merge(from_file, from_env)
     try:
-        settings = Settings.model_validate(_merge(from_file, from_env))
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         mistakes += [f"{_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+    if given.get("database_url") and not _split(given.get("secret_key")):
+        mistakes.append(f"{PREFIX}SECRET_KEY: required with a database of your own ({PREFIX}DATABASE_URL)")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    if settings.database_url is not None and not settings.secret_key:
-        raise SettingsError(f"{PREFIX}SECRET_KEY: required with a database of your own ({PREFIX}DATABASE_URL)")
     return settings
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Names of `GENRELAY_` variables that no setting reads; most likely misspelt, so start-up warns of them."""
+    """Names of `GENRELAY_` variables, and of keys in the TOML file written like them, that no setting reads.
+
+    Most likely they are misspelt, so start-up warns of them.
+    """
     environ = os.environ if environ is None else environ
     known = {PREFIX + "CONFIG", PREFIX + "URL", PREFIX + "API_KEY", PREFIX + "API_KEY_FILE", *_known(Settings, PREFIX)}
     known |= {name + "_FILE" for name in known if _is_secret(name)}
-    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    given = {name for name in environ if name.startswith(PREFIX)} | _names(_from_toml(environ)[0], PREFIX)
+    return sorted(given - known)
+
+
+def _names(tree: dict[str, Any], prefix: str) -> set[str]:
+    names: set[str] = set()
+    for key, value in tree.items():
+        below = isinstance(value, dict)
+        names |= _names(value, f"{prefix}{key.upper()}__") if below else {prefix + key.upper()}
+    return names
 
 
 def _known(model: type[BaseModel], prefix: str) -> set[str]:

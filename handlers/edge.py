@@ -65,7 +65,7 @@ class _Request:
     async def fail(self, error: Exception, receive: Receive) -> None:
         problem = decide_problem(error)
         if problem.status == 500:
-            log.exception("request.failed", request_id=self.id, route=_route(self._scope))
+            log.error("request.failed", request_id=self.id, route=_route(self._scope), exc_info=error)
         if self.status == 0:
             await problem.response(self.id)(self._scope, receive, self.send)
 

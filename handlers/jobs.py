@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -140,7 +141,9 @@ class Jobs:
         row = await queries().get_destination_by_id(self._service.pool, id=job.destination_id)
         target = read_target(self._service.keyring, row, job.storage)
         async with self._service.context.buckets.client(target.spec) as s3:
-            url = await signed_url(s3, target.spec, output.key, _LINK_SECONDS)
+            # The destination may have got another bucket since; the object is where it was put.
+            spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
+            url = await signed_url(s3, spec, output.key, _LINK_SECONDS)
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
 
     async def _own(self, account: UUID, job_id: UUID) -> Job | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class Query:
         self._mistakes: list[Mistake] = []
         for name in self._given:
             if len(request.query_params.getlist(name)) > 1:
-                self._mistakes.append(Mistake(name[:64], "given more than once"))
+                self._mistakes.append(Mistake(_printable(name), "given more than once"))
 
     def take(self, name: str, parse: Callable[[str], T], rule: str) -> T | None:
         """Return a parameter parsed, None when it is absent or wrong."""
@@ -97,7 +97,7 @@ def _storable(text: str) -> str:
 def read_time(text: str) -> datetime:
     """Parse RFC 3339; a time without offset is UTC, and a `+` that came as a space is one."""
     time = datetime.fromisoformat(text.replace(" ", "+"))
-    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def read_flag(text: str) -> bool:

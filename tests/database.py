@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -42,9 +43,9 @@ async def _make_template(dsn: str) -> None:
     await migrate(dsn_of(dsn, TEMPLATE))
 
 
-@pytest.fixture
-async def database_url(postgres: EmbeddedServer) -> AsyncIterator[str]:
-    """The DSN of a migrated database that only this test uses."""
+@contextlib.asynccontextmanager
+async def fresh_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
+    """Lend the DSN of a migrated database that nobody else uses."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.dsn)
     try:
@@ -55,3 +56,10 @@ async def database_url(postgres: EmbeddedServer) -> AsyncIterator[str]:
             connection = await asyncpg.connect(postgres.dsn)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedServer) -> AsyncIterator[str]:
+    """The DSN of a migrated database that only this test uses."""
+    async with fresh_database(postgres) as url:
+        yield url

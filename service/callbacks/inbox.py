@@ -20,7 +20,7 @@ from service import metrics
 from service.db.pool import DATABASE_AWAY, Connection
 from service.db.sql import queries
 from service.engine.ledger import SETTLE, enqueue_all
-from service.ids import new_uuid
+from service.ids import new_uuid, show
 from service.points import reach
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ class Inbox:
     async def _split(self, batch: Sequence[_Letter], error: asyncpg.PostgresError) -> None:
         """Halve a batch that PostgreSQL refuses until the bad one is alone; its neighbours get through."""
         if len(batch) == 1:
-            log.error("callback.refused", job_id=str(batch[0].job_id), sqlstate=error.sqlstate)
+            log.error("callback.refused", job_id=show("job", batch[0].job_id), sqlstate=error.sqlstate)
             self._refuse(batch)
             return
         middle = len(batch) // 2

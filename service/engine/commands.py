@@ -12,6 +12,7 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import Locked, lock, outputs_of, record
+from service.ids import show
 from service.jobs.errors import ErrorCode
 from service.jobs.lifecycle import RETRYABLE, Happening
 from service.jobs.model import Job
@@ -55,7 +56,7 @@ async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
             raise NotPossibleError("already_ended", f"the job has {locked.job.status.value} already")
         keep = context.settings.retention.retry_inputs_seconds
         await queries().keep_input_until(connection, job_id=job_id, seconds=keep)
-    log.info("job.canceled", job_id=str(job_id), was=locked.job.status.value)
+    log.info("job.canceled", job_id=show("job", job_id), was=locked.job.status.value)
     return after.job
 
 
@@ -82,7 +83,7 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
         )
         assert after is not None
         await queries().keep_input(connection, job_id=job_id)
-    log.info("job.retried", job_id=str(job_id), run=after.job.run, start=happening.value)
+    log.info("job.retried", job_id=show("job", job_id), run=after.job.run, start=happening.value)
     return after.job
 
 

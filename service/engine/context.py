@@ -39,6 +39,21 @@ class Context:
         """Run a block in one transaction; what it hints at begins once it has committed."""
         return transaction(self.pool, self.nearby)
 
+    @property
+    def silence(self) -> float:
+        """Return the seconds after which a silent worker is taken for dead."""
+        return self.settings.engine.heartbeat_seconds
+
+    @property
+    def lease(self) -> float:
+        """Return the seconds for which a task has its job to itself; a longer one renews it."""
+        return self.silence * 1.25
+
+    @property
+    def grace(self) -> float:
+        """Return the seconds that a hint has to be taken up before the sweep gives another."""
+        return self.silence * 0.8
+
     def provider(self, name: str) -> Provider:
         """Return a provider's module."""
         return PROVIDERS[name]

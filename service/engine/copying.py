@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from service import metrics
-from service.db.pool import Connection
+from service.db.pool import DATABASE_AWAY, Connection
 from service.db.sql import queries
 from service.engine.context import Context, backoff
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
@@ -34,14 +34,12 @@ from service.points import reach
 
 log = structlog.get_logger()
 
-_LEASE = 15.0  # seconds, renewed while the copy goes on
-_RENEW = 5.0
 _AT_ONCE = 4  # outputs of one job
 
 
 async def copy(context: Context, job_id: UUID) -> None:
     """Copy every output of a job in `copying` that is not stored yet."""
-    begun = await begin(context, COPY, job_id, Status.COPYING, lease=_LEASE)
+    begun = await begin(context, COPY, job_id, Status.COPYING, lease=context.lease)
     if begun is None:
         return
     job = begun.job
@@ -91,7 +89,7 @@ async def _copy_output(context: Context, job: Job, target: Target, output: Outpu
         metrics.BYTES_STORED.inc(fixed.bytes or 0)
         log.info(
             "output.stored",
-            job_id=str(job.id),
+            job_id=show("job", job.id),
             index=output.index,
             bytes=fixed.bytes,
             key=fixed.key,
@@ -209,8 +207,12 @@ async def _complete(context: Context, job: Job) -> None:
 async def _renewing(context: Context, job: Job) -> AsyncIterator[None]:
     async def renew() -> None:
         while True:
-            await asyncio.sleep(_RENEW)
-            await queries().renew_lease(context.pool, id=job.id, status=Status.COPYING.value, run=job.run, lease=_LEASE)
+            await asyncio.sleep(context.lease / 3)
+            # While the database is away nobody else takes the job up either.
+            with suppress(*DATABASE_AWAY):
+                await queries().renew_lease(
+                    context.pool, id=job.id, status=Status.COPYING.value, run=job.run, lease=context.lease
+                )
 
     task = asyncio.create_task(renew())
     try:
@@ -239,5 +241,5 @@ async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> Non
             await postpone(connection, locked, due, tries=tries)
             outcome = "again"
     log.warning(
-        "output.not_stored", job_id=str(job.id), code=last.code.value, tries=tries, outcome=outcome, reason=last.message
+        "output.not_stored", job_id=show("job", job.id), code=last.code.value, tries=tries, outcome=outcome, reason=last.message
     )

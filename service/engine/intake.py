@@ -21,6 +21,7 @@ from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
 from service.jobs.request import JobRequest, destination_to_look_up
+from service.outputs.destinations import NAME as DESTINATION_NAME
 from service.outputs.keys import check_path, clean_path
 from service.points import reach
 from service.providers.contract import CustomStorage, Mistake
@@ -107,7 +108,10 @@ async def find_more_mistakes(
     name = destination_to_look_up(given)
     if name is None or any(mistake.path == "destination" for mistake in mistakes):
         return mistakes
-    if await queries().get_destination(context.pool, account_id=account_id, name=name) is not None:
+    known = DESTINATION_NAME.fullmatch(name) is not None and await queries().get_destination(
+        context.pool, account_id=account_id, name=name
+    )
+    if known:
         return mistakes
     return [*mistakes, Mistake("destination", "no destination of that name", name[:100])]
 

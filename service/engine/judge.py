@@ -25,14 +25,13 @@ from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, 
 from service.engine.read_back import read_back
 from service.engine.starting import begin
 from service.engine.verdicts import READ_BACK_PAUSE, apply_found, apply_mock, callback_told, fail, first_poll
+from service.ids import show
 from service.jobs.lifecycle import Happening, Status
 from service.jobs.model import Job, read_job
 from service.points import reach
 from service.providers.contract import Failed, LookUpUnavailable, ReadBack, Succeeded, TaskNotFound
 
 log = structlog.get_logger()
-
-_LOOK_UP_LEASE = 20.0  # seconds
 
 
 @dataclass(slots=True)
@@ -104,7 +103,7 @@ async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
 
 async def look_up(context: Context, job_id: UUID) -> None:
     """Read a running job back because its time has come."""
-    begun = await begin(context, LOOK_UP, job_id, Status.RUNNING, lease=_LOOK_UP_LEASE)
+    begun = await begin(context, LOOK_UP, job_id, Status.RUNNING, lease=context.lease)
     if begun is None:
         return
     job = begun.job
@@ -139,7 +138,7 @@ async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None,
             await _judge_in(context, connection, job, inbox, None, None)
     reach("judge.committed")
     for callback_id, said in inbox.verdicts.items():
-        log.info("callback.judged", job_id=str(job.id), callback_id=str(callback_id), verdict=said.value)
+        log.info("callback.judged", job_id=show("job", job.id), callback_id=show("cb", callback_id), verdict=said.value)
 
 
 async def _judge_in(
@@ -222,4 +221,4 @@ async def _close(context: Context, job_id: UUID, rows: list[Any]) -> None:
         context.pool, ids=[row["id"] for row in rows], verdicts=[Verdict.LATE.value] * len(rows)
     ):
         pass
-    log.info("callback.judged", job_id=str(job_id), verdict=Verdict.LATE.value, count=len(rows))
+    log.info("callback.judged", job_id=show("job", job_id), verdict=Verdict.LATE.value, count=len(rows))

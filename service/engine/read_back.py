@@ -7,6 +7,7 @@ import time
 import structlog
 
 from service.engine.context import Context
+from service.ids import show
 from service.jobs.model import Job
 from service.net.calls import AnswerLostError, NotSentError, send
 from service.points import reach
@@ -31,7 +32,7 @@ async def read_back(context: Context, job: Job, task_id: str) -> ReadBack:
     reach("judge.read_back")
     log.info(
         "job.read_back",
-        job_id=str(job.id),
+        job_id=show("job", job.id),
         provider=job.provider,
         outcome=type(found.outcome).__name__,
         seconds=round(time.monotonic() - began, 3),

@@ -10,7 +10,7 @@ from service import metrics
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import LOOK_UP, SETTLE, Locked
-from service.ids import new_uuid
+from service.ids import new_uuid, show
 from service.jobs.lifecycle import Status
 from service.jobs.model import read_job
 
@@ -59,4 +59,4 @@ async def bury(context: Context, task: str, job_id: UUID, reason: str) -> None:
         else:
             await queries().put_off(connection, id=job_id, seconds=_NEVER)
     metrics.DEAD_LETTERS.labels(task).inc()
-    log.error("task.given_up", task=task, job_id=str(job_id), reason=reason[:500], next="genrelay dead retry")
+    log.error("task.given_up", task=task, job_id=show("job", job_id), reason=reason[:500], next="genrelay dead retry")

@@ -19,6 +19,7 @@ from service.engine import errors
 from service.engine.context import Context, backoff
 from service.engine.ledger import SETTLE, Locked, enqueue, lock, record
 from service.engine.verdicts import first_poll, save_sources
+from service.ids import show
 from service.jobs.errors import JobError
 from service.jobs.lifecycle import Happening, Status, SubmitState
 from service.jobs.model import Job
@@ -67,7 +68,7 @@ async def submit(context: Context, job_id: UUID) -> None:
     reach("submit.outcome_committed")
     log.info(
         "job.submitted",
-        job_id=str(job_id),
+        job_id=show("job", job_id),
         provider=intent.job.provider,
         attempt=intent.job.attempt,
         outcome=type(outcome).__name__,

@@ -16,21 +16,19 @@ from service.jobs.lifecycle import Status
 
 log = structlog.get_logger()
 
-_GRACE = 10.0  # seconds a task has to take its job up before it is nudged again
 _MOST = 500
 
 
 async def sweep(context: Context) -> None:
-    """Say that this worker lives, and enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
-    await queries().beat(context.pool, id=context.worker_id)
+    """Enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
     async with context.transaction() as connection:
         jobs = [
             (TASK_OF[Status(row["status"])], row["id"])
-            async for row in queries().overdue_jobs(connection, grace=_GRACE, limit=_MOST)
+            async for row in queries().overdue_jobs(connection, grace=context.grace, limit=_MOST)
         ]
         inboxes = [
             (SETTLE, row["job_id"])
-            async for row in queries().forgotten_callbacks(connection, grace=_GRACE, limit=_MOST)
+            async for row in queries().forgotten_callbacks(connection, grace=context.grace, limit=_MOST)
         ]
         await _nudge(connection, [*jobs, *inboxes])
 

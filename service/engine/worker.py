@@ -28,6 +28,7 @@ from service.engine.ledger import COPY, LOOK_UP, SETTLE, SUBMIT
 from service.engine.starting import after_exception
 from service.engine.submit import submit
 from service.engine.sweep import keep_house, sweep
+from service.ids import show
 
 log = structlog.get_logger()
 
@@ -50,11 +51,11 @@ async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) 
     except DATABASE_AWAY as error:
         # Nothing was committed; the due column or the inbox still tells of the work, and the sweep finds it.
         outcome = "database_away"
-        log.warning("task.database_away", task=task, job_id=str(job_id), reason=type(error).__name__)
+        log.warning("task.database_away", task=task, job_id=show("job", job_id), reason=type(error).__name__)
     except Exception as error:
         outcome = "raised"
         # The traceback's text is ours, without the values of variables.
-        log.exception("task.raised", task=task, job_id=str(job_id), reason=type(error).__name__)
+        log.exception("task.raised", task=task, job_id=show("job", job_id), reason=type(error).__name__)
         with suppress(*DATABASE_AWAY):
             await after_exception(context, task, job_id, f"{type(error).__name__}")
     finally:

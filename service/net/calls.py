@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from service.net.streams import StreamBackend
+from service.net.transport import PooledTransport
 from service.providers.contract import HttpCall, HttpReply
 
 _MAX_REPLY_BYTES = 16 * 2**20
@@ -26,8 +28,9 @@ def provider_client(connections: int = 128) -> httpx.AsyncClient:
 
     Idle connections are dropped early: a request on one that the provider has just closed would end as unclear.
     """
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4)
-    return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
+    limits = httpx.Limits(max_connections=connections, keepalive_expiry=4)
+    transport = PooledTransport(lambda _scheme: StreamBackend(), limits=limits)
+    return httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
 
 
 class _Watch:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import httpcore
 import httpx
 
 from service.net.guard import check_url
 from service.net.policy import GuardPolicy, check_address
+from service.net.pools import NARROW, WidePool
 from service.net.resolver import Resolver, ask_dns, check_peer, find_addresses
+from service.net.streams import StreamBackend
 
 DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=15)
 DEFAULT_TIMEOUT = httpx.Timeout(30, connect=10)
@@ -45,8 +48,64 @@ def guarded_client(
     )
 
 
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends requests through two pools, one per scheme, so that a connection knows which rules it was opened under."""
+class PooledTransport(httpx.AsyncBaseTransport):
+    """Sends requests through two wide pools, one per scheme; `backend` makes the network side of each."""
+
+    def __init__(
+        self,
+        backend: Callable[[str], httpcore.AsyncNetworkBackend],
+        *,
+        limits: httpx.Limits,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        context = ssl_context or httpx.create_ssl_context(trust_env=False)
+
+        def make(scheme: str) -> Callable[[int], httpcore.AsyncConnectionPool]:
+            return lambda width: httpcore.AsyncConnectionPool(
+                ssl_context=context,
+                max_connections=width,
+                max_keepalive_connections=width,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=backend(scheme),
+            )
+
+        self._pools = {
+            scheme: WidePool(make(scheme), limits.max_connections or NARROW) for scheme in ("https", "http")
+        }
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request."""
+        return await self.send(request, request.url, request.extensions)
+
+    async def send(self, request: httpx.Request, url: httpx.URL, extensions: Mapping[str, Any]) -> httpx.Response:
+        """Send a request to a URL with httpcore's extensions; errors are httpx's."""
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        pool = self._pools.get(url.scheme)
+        if pool is None:
+            raise httpx.UnsupportedProtocol(f"not a scheme that is spoken here: {url.scheme}", request=request)
+        with _as_httpx_errors(request):
+            answer, release = await pool.handle_async_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=dict(extensions),
+                )
+            )
+        assert isinstance(answer.stream, AsyncIterable)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer, request, release), extensions=answer.extensions
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+class GuardedTransport(PooledTransport):
+    """Sends requests to checked addresses only; a connection knows the scheme under whose rules it was opened."""
 
     def __init__(
         self,
@@ -56,43 +115,16 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         resolver: Resolver,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
+        super().__init__(
+            lambda scheme: GuardedBackend(scheme, policy, resolver), limits=limits, ssl_context=ssl_context
+        )
         self._policy = policy
-        context = ssl_context or httpx.create_ssl_context(trust_env=False)
-        self._pools = {
-            scheme: httpcore.AsyncConnectionPool(
-                ssl_context=context,
-                max_connections=limits.max_connections,
-                max_keepalive_connections=limits.max_keepalive_connections,
-                keepalive_expiry=limits.keepalive_expiry,
-                network_backend=GuardedBackend(scheme, policy, resolver),
-            )
-            for scheme in ("https", "http")
-        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; its URL is checked here again, whoever built it."""
         url = check_url(str(request.url), self._policy)
-        assert isinstance(request.stream, httpx.AsyncByteStream)
-        with _as_httpx_errors(request):
-            answer = await self._pools[url.scheme].handle_async_request(
-                httpcore.Request(
-                    method=request.method,
-                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    # No `sni_hostname` from outside: the certificate is checked against the host that was asked for.
-                    extensions={"timeout": request.extensions.get("timeout", {})},
-                )
-            )
-        assert isinstance(answer.stream, AsyncIterable)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer, request), extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        for pool in self._pools.values():
-            await pool.aclose()
+        # No `sni_hostname` from outside: the certificate is checked against the host that was asked for.
+        return await self.send(request, url, {"timeout": request.extensions.get("timeout", {})})
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -102,7 +134,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         self._scheme = scheme
         self._policy = policy
         self._resolver = resolver
-        self._sockets = httpcore.AnyIOBackend()
+        self._sockets = StreamBackend()
 
     async def connect_tcp(
         self,
@@ -154,9 +186,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response, request: httpx.Request) -> None:
+    def __init__(self, answer: httpcore.Response, request: httpx.Request, release: Callable[[], None]) -> None:
         self._answer = answer
         self._request = request
+        self._release = release
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx_errors(self._request):
@@ -164,8 +197,11 @@ class _Body(httpx.AsyncByteStream):
                 yield chunk
 
     async def aclose(self) -> None:
-        with _as_httpx_errors(self._request):
-            await self._answer.aclose()
+        try:
+            with _as_httpx_errors(self._request):
+                await self._answer.aclose()
+        finally:
+            self._release()
 
 
 @contextmanager

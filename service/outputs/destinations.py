@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from service.crypto import Keyring, UndecryptableError
 from service.jobs.model import moment
 from service.outputs.bucket import AccessKey, BucketSpec, Encryption
 from service.outputs.errors import DestinationDenied
 from service.outputs.keys import check_path, clean_path
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # with fullmatch
+NAME_RULE = "must be 1 to 64 letters, digits, `_`, `.` or `-`, the first one a letter or digit"
 
 _Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 _Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
@@ -32,6 +36,17 @@ def _not_control(value: str) -> str:
     return value
 
 
+def _no_template(value: object) -> None:
+    if value is not None:
+        raise ValueError("not supported by this version; leave it out, or null")
+
+
+def _no_manifest(value: object) -> Literal[False]:
+    if value is not None and value is not False:
+        raise ValueError("not supported by this version; leave it out, or false")
+    return False
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -48,8 +63,14 @@ class EncryptionIn(_Strict):
     """Server-side encryption to ask S3 for."""
 
     type: Literal["AES256", "aws:kms"]
-    key_id: str | None = Field(None, max_length=2048)
+    key_id: Annotated[str, _Visible] | None = None
     bucket_key: bool = False
+
+    @model_validator(mode="after")
+    def _kms_only(self) -> Self:
+        if self.type == "AES256" and (self.key_id is not None or self.bucket_key):
+            raise ValueError("key_id and bucket_key go with aws:kms only")
+        return self
 
 
 class DestinationIn(_Strict):
@@ -69,6 +90,8 @@ class DestinationIn(_Strict):
         Annotated[str, StringConstraints(max_length=256), AfterValidator(_not_control)],
     ] = Field(default_factory=dict, max_length=10)
     acl: Literal["private", "bucket-owner-full-control", "bucket-owner-read"] | None = None
+    key_template: Annotated[Any, AfterValidator(_no_template)] = None
+    manifest: Annotated[Any, AfterValidator(_no_manifest)] = False
 
     def public(self) -> dict[str, Any]:
         """Return everything but the secret, for the `spec` column and the API."""

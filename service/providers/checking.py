@@ -42,6 +42,7 @@ RULES = {
     "too_long": "must have at most {max_length} items",
     "too_short": "must have at least {min_length} items",
     "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
     "string_too_short": "must have at least {min_length} characters",
 }
 ONE = re.compile(r" 1 (item|character)s$")

@@ -1,7 +1,7 @@
 """Writes what `docs/lifecycle.md` takes from the code: `python -m tests.jobs.lifecycle_page`.
 
-Everything between the markers comes from `service/jobs/lifecycle.py` and `service/jobs/errors.py`; a test fails when the
-page lags behind.
+Everything between the markers comes from `service/jobs/lifecycle.py` and `service/jobs/errors.py`; a test fails when
+the page lags behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_sentences(docstring: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in _SENTENCE.finditer(docstring + "\n"):
         sentence = " ".join(line["sentence"].split())
-        found |= dict.fromkeys((name.strip() for name in line["names"].split(",")), sentence)
+        found |= dict.fromkeys((name.strip(" :") for name in line["names"].split(",")), sentence)
     return found
 
 

@@ -1,0 +1,69 @@
+"""SIGKILL before and after each commit and each call to the outside; then started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.db.embedded import EmbeddedServer
+from service.demo.s3server import S3Server
+from service.points import POINTS
+from tests.chaos.ground import Ground, ground
+from tests.database import fresh_database
+from tests.world import job_body, txt2img
+
+AT_A_TIME = 4
+# Also with one output stored and the other not.
+CASES = [*POINTS, "copy.fixed:2", "copy.put:2", "copy.stored:2"]
+
+
+async def submit_until_accepted(on: Ground, key: str) -> dict[str, Any] | None:
+    """Submit as a careful client does, with an idempotency key; None when there was no answer."""
+    body = job_body(input=txt2img(image_num=2))
+    with contextlib.suppress(httpx.TransportError):
+        async with on.client() as client:
+            answer = await client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+            assert answer.status_code == 202, answer.text
+            return answer.json()  # type: ignore[no-any-return]
+    return None
+
+
+async def kill_and_recover(on: Ground, point: str) -> None:
+    async with on.process(GENRELAY_CRASH_AT=point) as doomed:
+        await on.put_destination()
+        job = await submit_until_accepted(on, "order-1")
+        assert await doomed.ended() == -signal.SIGKILL, f"it never came to {point}"
+    async with on.process():
+        again = await submit_until_accepted(on, "order-1")
+        assert again is not None
+        assert job is None or job["id"] == again["id"], "an accepted job is lost"
+        ended = await on.end(again)
+        assert ended["status"] == "succeeded", ended
+        await on.check(ended, stored=2)
+        assert await on.fetch("SELECT 1 FROM jobs OFFSET 1") == [], "one key, one job"
+
+
+@pytest.mark.parametrize("points", [CASES[i : i + AT_A_TIME] for i in range(0, len(CASES), AT_A_TIME)], ids=" ".join)
+async def test_a_job_ends_well_although_its_process_is_killed_at(
+    points: list[str], postgres: EmbeddedServer, s3_server: S3Server, tmp_path: Path
+) -> None:
+    async def one(point: str) -> None:
+        folder = tmp_path / point.replace(":", "-")
+        folder.mkdir()
+        async with fresh_database(postgres) as url, ground(url, s3_server, folder) as on:
+            try:
+                await kill_and_recover(on, point)
+            except BaseException as error:
+                logs = "\n".join(path.read_text()[-6000:] for path in folder.glob("*.log"))
+                error.add_note(f"killed at {point}\n{logs}")
+                raise
+
+    async with asyncio.TaskGroup() as group:
+        for point in points:
+            group.create_task(one(point))
