@@ -178,8 +178,8 @@ class EngineSettings(_Section):
     heartbeat_seconds: float = Field(
         12,
         gt=0,
-        description="A worker silent for this long is taken for dead; leases follow from it, so that its work is taken"
-        " up within twice this and a sweep.",
+        description="A worker silent for this long is taken for dead. All leases follow from it, such that its work is"
+        " taken up within twice this, as long as sweeps come more often than every three quarters of it.",
     )
     drain_seconds: float = Field(
         75,

@@ -21,7 +21,7 @@ from service.engine.commands import cancel, retry
 from service.engine.intake import digest_request, find_more_mistakes, take_in
 from service.ids import BadId, read, show
 from service.jobs.lifecycle import Status
-from service.jobs.model import Job
+from service.jobs.model import Job, job_json
 from service.jobs.request import read_request
 from service.outputs.bucket import signed_url
 from service.outputs.destinations import read_target
@@ -56,8 +56,9 @@ class Jobs:
             raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
         taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
         headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
-        if taken.replayed:
-            headers["Idempotency-Replayed"] = "true"
+        if not taken.replayed:
+            return JSONResponse(job_json(taken.job, []), 202, headers)
+        headers["Idempotency-Replayed"] = "true"
         return JSONResponse(await self._reading.show_job(taken.job), 202, headers)
 
     async def get(self, request: Request) -> Response:

@@ -79,4 +79,6 @@ class Accounts:
 
     async def revoke_key(self, key_id: str) -> bool:
         """Revoke a key by its id; False when there is no such key, or it was revoked before. Raises BadId."""
-        return await queries().revoke_api_key(self._pool, id=read("key", key_id)) is not None
+        revoked = await queries().revoke_api_key(self._pool, id=read("key", key_id)) is not None
+        self._seen.clear()
+        return revoked

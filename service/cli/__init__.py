@@ -6,6 +6,9 @@ fraction of a second, and nothing here reads settings at import.
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 
 from service.cli import dead, demo, destinations, jobs, keys, running
@@ -29,4 +32,8 @@ app.add_typer(dead.app, name="dead")
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character must not stop us; inside of JSON this is the right escape.
+            stream.reconfigure(errors="backslashreplace")
     app()

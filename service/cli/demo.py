@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from service.cli.failures import ExitStatus
-from service.cli.output import Json, answering
+from service.cli.failures import ExitStatus, Failure
+from service.cli.output import Json, Output, answering, open_console
+
+if TYPE_CHECKING:
+    from service.demo.evidence import Played
+    from service.demo.report import Report
+    from service.demo.stage import Stage
 
 
 def demo(
@@ -21,8 +30,81 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run jobs of every kind from submit to bucket, on real parts, and check what came of them; under a minute."""
-    from service.demo.run import run_demo
+    from service.demo.failures import DemoFailed
 
     with answering(as_json) as output:
-        if not run_demo(output, out, keep_open=keep_open):
+        try:
+            ok = _play(output, out, keep_open)
+        except DemoFailed as error:
+            raise Failure(str(error), hint=error.hint) from None
+        if not ok:
             raise typer.Exit(ExitStatus.FAILED)
+
+
+def _play(output: Output, out: Path, keep_open: bool) -> bool:
+    from service.demo.drawing import draw_report
+    from service.demo.run import running_demo
+
+    with _Display(output.as_json) as display, running_demo(out, display.say, display.look) as (stage, report):
+        display.close()
+        output.show(report.as_json(), lambda _: draw_report(report))
+        if keep_open:
+            _stay(stage, report)
+    return report.ok
+
+
+def _stay(stage: Stage, report: Report) -> None:
+    """Wait for Ctrl-C while a user looks around; how to reach everything is in a file only the user can read."""
+    path = report.folder / "environment"
+    lines = [
+        f"export GENRELAY_URL={stage.url}",
+        f"export GENRELAY_API_KEY={stage.key}",
+        f"export AWS_ENDPOINT_URL={stage.s3.endpoint_url}",
+        f"export AWS_ACCESS_KEY_ID={stage.s3.access_key_id}",
+        f"export AWS_SECRET_ACCESS_KEY={stage.s3.secret_access_key}",
+        f"export AWS_REGION={stage.s3.region}",
+    ]
+    path.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write("\n".join(lines) + "\n")
+        print(f"Everything runs until Ctrl-C. In another shell: . {path}; genrelay jobs list", file=sys.stderr)
+        signal.pause()
+    except KeyboardInterrupt:
+        print("stopping", file=sys.stderr)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class _Display:
+    """Steps as lines, and on a terminal the jobs as a table that changes; nothing at all with JSON."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.live import Live
+
+        self._console = open_console()
+        self._console.quiet = quiet
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def say(self, step: str) -> None:
+        """Print a step that is done."""
+        self._console.print(f"{time.monotonic() - self._began:5.1f} s  {step}")
+
+    def look(self, played: list[Played]) -> None:
+        """Show how far the jobs are."""
+        from service.demo.drawing import draw_progress
+
+        if self._console.is_terminal and not self._console.quiet:
+            self._live.start()
+            self._live.update(draw_progress(played), refresh=True)
+
+    def close(self) -> None:
+        """Take the table away."""
+        self._live.stop()

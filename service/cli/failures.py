@@ -64,7 +64,7 @@ def explaining_the_database() -> Iterator[None]:
     from service.db.embedded import EmbeddedUnavailableError
     from service.db.pool import DATABASE_AWAY
 
-    away = "the database can't be reached"
+    away_or_refusing: tuple[type[BaseException], ...] = (*DATABASE_AWAY, asyncpg.PostgresError)
     try:
         yield
     except MigrationsPendingError as error:
@@ -78,8 +78,8 @@ def explaining_the_database() -> Iterator[None]:
         raise Failure(
             "the embedded PostgreSQL did not start", detail=type(error).__name__, status=ExitStatus.DATABASE_AWAY
         ) from None
-    except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+    except away_or_refusing as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise Failure(f"{error.filename}: {error.strerror}", status=ExitStatus.USAGE) from None
         said = scrub(str(error)) or type(error).__name__
-        raise Failure(away, detail=said, status=ExitStatus.DATABASE_AWAY) from None
+        raise Failure("the database can't be reached", detail=said, status=ExitStatus.DATABASE_AWAY) from None

@@ -23,9 +23,7 @@ def read_settings() -> Settings:
     try:
         settings = load_settings()
     except SettingsError as error:
-        raise Failure(
-            "the settings can't be used", mistakes=str(error).splitlines(), status=ExitStatus.USAGE
-        ) from None
+        raise Failure("the settings can't be used", mistakes=str(error).splitlines(), status=ExitStatus.USAGE) from None
     set_up_logging(settings.log_level, settings.log_format)
     return settings
 

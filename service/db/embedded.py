@@ -3,6 +3,7 @@
 The wheel's own bookkeeping of who uses the server survives a SIGKILL and then never stops it. Instead every process that
 uses the folder holds a shared lock on one file, which the kernel drops with the process; whoever can lock it exclusively
 on its way out was the last, and stops the server. After a SIGKILL the next start finds the server running and takes it over.
+A second file is locked only while somebody starts or stops the server, so that no two do it at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import subprocess
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -43,26 +46,30 @@ class EmbeddedServer:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder.parent.chmod(0o755)
         self._lock_file = (self._folder.parent / "postgres.lock").open("a", encoding="utf-8")
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        try:
-            self.dsn = _start(wheel, self._folder)
-        finally:
+        with self._alone():
+            # Others hold this one as long as they live, so it is never waited for exclusively.
             fcntl.flock(self._lock_file, fcntl.LOCK_SH)
+            self.dsn = _start(wheel, self._folder)
         return self.dsn
 
     def stop(self) -> None:
         """Stop the server if no other process uses it."""
         if self._lock_file is None:
             return
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            control(self._folder, "stop", "-m", "fast")
-        finally:
-            self._lock_file.close()
-            self._lock_file = None
+        with self._alone(), self._lock_file:
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            else:
+                control(self._folder, "stop", "-m", "fast")
+        self._lock_file = None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder.parent / "postgres.starting").open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
 def _import_wheel() -> object:

@@ -62,5 +62,5 @@ async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Run the block in one transaction on a connection of its own; an exception rolls it back."""
-    async with pool.acquire(timeout=10) as connection, connection.transaction():
+    async with pool.acquire() as connection, connection.transaction():
         yield connection

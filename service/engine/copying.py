@@ -22,7 +22,7 @@ from service.engine.starting import begin
 from service.engine.verdicts import fail
 from service.ids import show
 from service.jobs.lifecycle import EventType, Happening, Status
-from service.jobs.model import Job, Output
+from service.jobs.model import Job, Output, read_output
 from service.net import GuardPolicy
 from service.outputs.bucket import S3, find_ours, put_once
 from service.outputs.content import inspect
@@ -153,12 +153,8 @@ def _key(job: Job, target: Target, index: int, extension: str) -> str:
 
 async def _fix(context: Context, output: Output) -> bool:
     """Commit what will be written, before it is; False when the job was canceled or another worker fixed it otherwise."""
-    async with context.transaction() as connection:
-        done = await queries().fix_output(
-            connection,
-            **{name: getattr(output, name) for name in _FIXED},
-        )
-        reach("copy.fixed_before_commit")
+    reach("copy.fixed_before_commit")
+    done = await queries().fix_output(context.pool, **{name: getattr(output, name) for name in _FIXED})
     reach("copy.fixed")
     return done is not None
 
@@ -169,25 +165,24 @@ _FIXED = ["job_id", "index", "media_type", "extension", "bytes", "width", "heigh
 async def _record_stored(context: Context, job: Job, output: Output) -> None:
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
-        marked = await queries().mark_stored(connection, job_id=job.id, index=output.index, sha256=output.sha256)
+        rows = queries().mark_stored(connection, job_id=job.id, index=output.index, sha256=output.sha256)
+        outputs = [read_output(row) async for row in rows]
         # What lies in the bucket is listed, also when the job has ended meanwhile; but then no event tells of it.
-        if locked is None or marked is None or locked.job.run != job.run:
+        if locked is None or not outputs or locked.job.run != job.run:
             return
-        await _tell_stored(connection, locked, output.index)
+        await _tell_stored(connection, locked, outputs, output.index)
         reach("copy.stored_before_commit")
     reach("copy.stored")
 
 
-async def _tell_stored(connection: Connection, locked: Locked, index: int) -> None:
-    outputs = await outputs_of(connection, locked.job.id)
+async def _tell_stored(connection: Connection, locked: Locked, outputs: list[Output], index: int) -> None:
     told: dict[str, Any] = {"output": outputs[index].as_json() if index < len(outputs) else None}
     if all(output.status == "stored" for output in outputs):
         also = (Told(EventType.OUTPUT_STORED, told),)
-        if await record(connection, locked, Happening.ALL_STORED, outputs=outputs, also=also):
-            await queries().drop_input(connection, job_id=locked.job.id)
+        await record(connection, locked, Happening.ALL_STORED, outputs=outputs, also=also)
         return
-    # An output more: the tries start anew, and the lease stays what it is.
-    await record(connection, locked, Happening.OUTPUT_STORED, outputs=outputs, told_of=told, tries=0)
+    # An output more: tries and starts are counted anew, and the lease stays what it is.
+    await record(connection, locked, Happening.OUTPUT_STORED, outputs=outputs, told_of=told, tries=0, starts=0)
 
 
 async def _complete(context: Context, job: Job) -> None:
@@ -200,7 +195,6 @@ async def _complete(context: Context, job: Job) -> None:
         outputs = await outputs_of(connection, job.id)
         if locked is not None and all(output.status == "stored" for output in outputs):
             await record(connection, locked, Happening.ALL_STORED, outputs=outputs)
-            await queries().drop_input(connection, job_id=job.id)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ Both do the same: one read-back from the provider, with our own key, judges the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from service.engine import errors
 from service.engine.context import Context
 from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, record, tell
 from service.engine.read_back import read_back
-from service.engine.starting import begin
+from service.engine.starting import begin, bury
 from service.engine.verdicts import READ_BACK_PAUSE, apply_found, apply_mock, callback_told, fail, first_poll
 from service.ids import show
 from service.jobs.lifecycle import Happening, Status
@@ -83,12 +83,25 @@ async def settle(context: Context, job_id: UUID) -> None:
     inbox.sort(context, job, rows)
     ask = next(iter(inbox.asks.values()), None)
     if ask is None:
-        await _judge(context, job, inbox, None, None)
-    elif await queries().claim_read_back(context.pool, id=job_id, pause=READ_BACK_PAUSE) is not None:
+        starts = await queries().count_start(context.pool, id=job_id) if inbox.mock is not None else 0
+        if not await _is_given_up(context, job_id, starts):
+            await _judge(context, job, inbox, None, None)
+        return
+    starts = await queries().claim_read_back(context.pool, id=job_id, pause=READ_BACK_PAUSE)
+    if starts is not None:
+        if await _is_given_up(context, job_id, starts):
+            return
         reach("judge.begun")
         await _judge(context, job, inbox, ask, await read_back(context, job, ask.task_id))
     else:
         await _later(context, job, inbox, peeked)
+
+
+async def _is_given_up(context: Context, job_id: UUID, starts: int) -> bool:
+    if starts <= context.settings.engine.max_starts:
+        return False
+    await bury(context, SETTLE, job_id, f"started {starts - 1} times without an end")
+    return True
 
 
 async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
@@ -153,6 +166,8 @@ async def _judge_in(
             await enqueue(connection, SETTLE, job.id)
         inbox.verdicts.clear()
         return
+    # Whatever this comes to, it has ended without a crash.
+    locked = replace(locked, job=replace(locked.job, starts=0))
     outcome = None if found is None else found.outcome
     if ask is not None and ask.adopt and found is not None:
         locked, outcome = await _adopt(context, connection, locked, ask, found, inbox)
@@ -172,6 +187,7 @@ async def _adopt(
     if isinstance(found.outcome, LookUpUnavailable):
         # No word from the provider: the callback stays unjudged and is looked at again.
         await enqueue(connection, SETTLE, locked.job.id, delay=timedelta(seconds=READ_BACK_PAUSE))
+        await queries().end_start(connection, id=locked.job.id)
         inbox.asks.clear()
         return locked, None
     proven = _names_us(context, locked.job, found.callback_url)

@@ -39,6 +39,11 @@ class Nearby:
         while self._running:
             await asyncio.wait(self._running)
 
+    def cancel(self) -> None:
+        """Break off those that run; their jobs are due again when their leases end."""
+        for running in self._running:
+            running.cancel()
+
     def reserve(self, task: str) -> bool:
         """Keep a place for a task; False when there is none."""
         if self._run is None or self._free[self._kind_of[task]] <= 0:

@@ -13,11 +13,12 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from service.db.pool import Connection
+from service.db.pool import DATABASE_AWAY, Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context, backoff
-from service.engine.ledger import SETTLE, Locked, enqueue, lock, record
+from service.engine.ledger import SETTLE, SUBMIT, Locked, enqueue, lock, record
+from service.engine.starting import begin
 from service.engine.verdicts import first_poll, save_sources
 from service.ids import show
 from service.jobs.errors import JobError
@@ -39,9 +40,8 @@ from service.providers.contract import (
 
 log = structlog.get_logger()
 
-_WATCH = timedelta(seconds=10)
-_WORKER_SILENT = 20  # seconds; a submit whose worker was not seen for so long is unclear
 _MAX_RESUBMITS = 5
+_RECORDING = 60.0  # seconds for which an outcome is held while the database is away
 _BIG = 256 * 1024  # bytes
 
 
@@ -64,7 +64,7 @@ async def submit(context: Context, job_id: UUID) -> None:
     began = time.monotonic()
     outcome = await _call(context, intent)
     reach("submit.sent")
-    await _finish(context, intent.job, outcome)
+    await _finish_surely(context, intent.job, outcome)
     reach("submit.outcome_committed")
     log.info(
         "job.submitted",
@@ -86,6 +86,29 @@ async def _begin(context: Context, job_id: UUID) -> Intent | None:
             return None
         if locked.job.status is not Status.QUEUED:
             return None
+        if not _was_started_before(context, locked):
+            return await _intend(context, connection, locked)
+    return await _begin_again(context, job_id)
+
+
+def _was_started_before(context: Context, locked: Locked) -> bool:
+    """Suspect that somebody took the job up before and came to grief: it is late enough for a second hint."""
+    due = locked.job.due_at or locked.now
+    return locked.job.starts > 0 or locked.now - due > timedelta(seconds=context.grace * 0.9)
+
+
+async def _begin_again(context: Context, job_id: UUID) -> Intent | None:
+    """Count the start in a transaction of its own first, for the sake of a job that crashes whoever takes it up.
+
+    Jobs that are taken up in time are spared this: their first start is what everybody pays for.
+    """
+    begun = await begin(context, SUBMIT, job_id, Status.QUEUED, lease=context.lease)
+    if begun is None:
+        return None
+    async with context.transaction() as connection:
+        locked = await lock(connection, job_id)
+        if locked is None or locked.job.version != begun.job.version:
+            return None
         return await _intend(context, connection, locked)
 
 
@@ -101,10 +124,8 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> I
         )
         return None
     access = context.access(job.provider)
-    body = await queries().get_input(connection, job_id=job.id)
-    if access is None or body is None:
-        error = errors.no_key(job.provider) if access is None else errors.input_gone()
-        await _fail(context, connection, locked, error)
+    if access is None:
+        await _fail(context, connection, locked, errors.no_key(job.provider))
         return None
     attempt = job.attempt + 1
     begun = await record(
@@ -114,10 +135,15 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> I
         attempt=attempt,
         submit_state=SubmitState.IN_FLIGHT,
         tries=job.tries,
-        due_at=locked.now + _WATCH,
+        due_at=locked.now + timedelta(seconds=context.silence),
     )
     assert begun is not None
-    await queries().begin_attempt(connection, job_id=job.id, number=attempt, run=job.run, worker_id=context.worker_id)
+    body = await queries().begin_attempt(
+        connection, job_id=job.id, number=attempt, run=job.run, worker_id=context.worker_id
+    )
+    if body is None:
+        await _fail(context, connection, begun, errors.input_gone())
+        return None
     reach("submit.intent_before_commit")
     # The window is counted from before the commit, so that it can only be shorter than promised.
     return Intent(begun.job, access, body, time.monotonic() + context.settings.submit.window_seconds)
@@ -149,6 +175,22 @@ async def _call(context: Context, intent: Intent) -> SubmitOutcome:
     return context.provider(job.provider).read_submit(job.operation, reply)
 
 
+async def _finish_surely(context: Context, job: Job, outcome: SubmitOutcome) -> None:
+    """Record the outcome, also when the database is away for a while: an answer that we have must not get lost."""
+    until, pause = time.monotonic() + _RECORDING, 0.1
+    while True:
+        try:
+            await _finish(context, job, outcome)
+        except DATABASE_AWAY as error:
+            if time.monotonic() + pause > until:
+                raise
+            log.warning("job.outcome_held", job_id=str(job.id), reason=type(error).__name__)
+        else:
+            return
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
 async def _finish(context: Context, job: Job, outcome: SubmitOutcome) -> None:
     try:
         await _finish_once(context, job, outcome)
@@ -162,7 +204,7 @@ async def _finish_once(context: Context, job: Job, outcome: SubmitOutcome) -> No
         locked = await lock(connection, job.id)
         if locked is None:
             return
-        await queries().end_attempt(
+        pending = await queries().end_attempt(
             connection,
             job_id=job.id,
             number=job.attempt,
@@ -175,7 +217,7 @@ async def _finish_once(context: Context, job: Job, outcome: SubmitOutcome) -> No
         current = locked.job.status is Status.SUBMITTING and locked.job.attempt == job.attempt
         if current:
             await _apply(context, connection, locked, outcome)
-            if await queries().has_unjudged_callbacks(connection, job_id=job.id):
+            if pending:
                 await enqueue(connection, SETTLE, job.id)
         reach("submit.outcome_before_commit")
 
@@ -273,16 +315,16 @@ async def _watch(context: Context, connection: Connection, locked: Locked) -> No
     """A submit is due for a look: is its worker still at it, or has the time for a callback run out?"""
     job = locked.job
     if job.submit_state is SubmitState.IN_FLIGHT:
-        alive = await queries().attempt_worker_is_alive(
-            connection, job_id=job.id, number=job.attempt, seconds=_WORKER_SILENT
+        until = await queries().attempt_is_alive_until(
+            connection, job_id=job.id, number=job.attempt, silence=context.silence, longest=_longest(context, job)
         )
-        if alive:
+        if until is not None and until > locked.now:
             await record(
                 connection,
                 locked,
                 Happening.SUBMIT_UNCLEAR,
                 submit_state=SubmitState.IN_FLIGHT,
-                due_at=locked.now + _WATCH,
+                due_at=until + timedelta(milliseconds=50),
             )
         else:
             await _unclear(context, connection, locked)
@@ -291,6 +333,12 @@ async def _watch(context: Context, connection: Connection, locked: Locked) -> No
         await _requeue(connection, locked, job.tries + 1, locked.now)
     else:
         await _fail(context, connection, locked, errors.submit_unknown())
+
+
+def _longest(context: Context, job: Job) -> float:
+    """Return the seconds after which an attempt can't be under way any more, whatever its worker says."""
+    timeout = context.provider_settings(job.provider).submit_timeout_seconds
+    return context.settings.submit.window_seconds + timeout + _RECORDING
 
 
 async def _fail(

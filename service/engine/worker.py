@@ -1,8 +1,8 @@
 """The workers: PgQueuer hints at work, supervised loops sweep up what it misses.
 
-Each PgQueuer manager has a connection of its own for listening and another for its queries, so that neither a cut listener
-nor a slow query of the one holds up the other. Whatever ends a loop, it is rebuilt after a pause, counted and logged; after
-several failures in a row the process says that it is unhealthy.
+Each PgQueuer manager has a connection of its own; when that is cut, the next manager starts on a new one at once, while what
+the old one has under way goes on to its end. Whatever ends a loop, it is rebuilt after a pause, counted and logged; after
+several failures in a row the process says that it is unhealthy, unless it is only the database that is away.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pgqueuer import Queries, QueueManager
 
 from service import metrics
 from service.db.pool import DATABASE_AWAY
+from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.copying import copy
 from service.engine.judge import look_up, settle
@@ -71,6 +72,8 @@ class Engine:
         self._dsn = dsn
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
+        self._beating: asyncio.Task[None] | None = None
+        self._winding_down: set[asyncio.Task[None]] = set()
         self._managers: list[QueueManager] = []
         self._failures: dict[str, int] = {}
 
@@ -92,6 +95,7 @@ class Engine:
             asyncio.create_task(self._supervise(name, act, pauses.get(name, 0.0)), name=name)
             for name, act in work.items()
         ]
+        self._beating = asyncio.create_task(self._beat_forever(), name="heartbeat")
         room = {"provider": settings.concurrency, "copies": self._context.settings.outputs.concurrency}
         kind_of = {task: kind for kind, tasks in MANAGERS.items() for task in tasks}
         self._context.nearby.open(self._run, room, kind_of)
@@ -100,26 +104,44 @@ class Engine:
         await run_task(self._context, task, TASKS[task], job_id)
 
     async def stop(self) -> None:
-        """Take no more work, and finish what is under way."""
+        """Take no more work and finish what is under way; what takes too long is handed back."""
         self._stopping.set()
         for manager in self._managers:
             manager.shutdown.set()
-        await asyncio.gather(*self._loops, self._context.nearby.close(), return_exceptions=True)
+        ending = [*self._loops, *self._winding_down, asyncio.create_task(self._context.nearby.close())]
+        _, late = await asyncio.wait(ending, timeout=self._context.settings.engine.drain_seconds)
+        if late:
+            log.warning("service.work_handed_back", reason="not finished in GENRELAY_ENGINE__DRAIN_SECONDS")
+            for task in late:
+                task.cancel()
+            self._context.nearby.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+
+    async def _beat_forever(self) -> None:
+        """Say that this worker lives, also while it drains: what it has under way is still its own."""
+        while True:
+            with suppress(*DATABASE_AWAY):
+                await queries().beat(self._context.pool, id=self._context.worker_id)
+            await asyncio.sleep(self._context.silence / 4)
 
     async def _supervise(self, name: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while not self._stopping.is_set():
-            failed = True
             try:
                 await act()
-                failed = False
             except DATABASE_AWAY as error:
+                # A new process would not help, so the count of failures stays what it is.
                 log.warning("worker.database_away", worker=name, reason=type(error).__name__)
+                metrics.WORKER_RESTARTS.labels(name).inc()
             except Exception as error:
                 log.exception("worker.failed", worker=name, reason=type(error).__name__)
-            self._failures[name] = self._failures.get(name, 0) + 1 if failed else 0
-            metrics.ENGINE_HEALTHY.set(1 if self.healthy else 0)
-            if failed:
                 metrics.WORKER_RESTARTS.labels(name).inc()
+                self._failures[name] = self._failures.get(name, 0) + 1
+            else:
+                self._failures[name] = 0
+            metrics.ENGINE_HEALTHY.set(1 if self.healthy else 0)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(pause, 0.5)):
                     await self._stopping.wait()
@@ -132,12 +154,39 @@ class Engine:
                 # Losing what the queue did last loses hints at most, so its commits need not wait for the disk.
                 server_settings={"application_name": "genrelay queue", "synchronous_commit": "off"},
             )
-            try:
-                await self._run_manager(QueueManager(Queries.from_asyncpg_connection(connection)), kinds)
-            finally:
-                connection.terminate()
+            manager = QueueManager(Queries.from_asyncpg_connection(connection))
+            running = asyncio.create_task(self._run_manager(manager, kinds))
+            running.add_done_callback(lambda _: connection.terminate())
+            await self._until_cut(connection, manager, running)
 
         return run
+
+    async def _until_cut(
+        self, connection: asyncpg.Connection[asyncpg.Record], manager: QueueManager, running: asyncio.Task[None]
+    ) -> None:
+        """Return when the manager has ended; raise as soon as its connection is cut, without waiting for its tasks."""
+        cut = asyncio.Event()
+        connection.add_termination_listener(lambda *_: cut.set())
+        watching = asyncio.create_task(cut.wait())
+        try:
+            await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        finally:
+            watching.cancel()
+        if running.done():
+            running.result()
+            return
+        manager.shutdown.set()
+        self._winding_down.add(running)
+        running.add_done_callback(self._wound_down)
+        raise asyncpg.ConnectionDoesNotExistError("the queue's connection was cut")
+
+    def _wound_down(self, running: asyncio.Task[None]) -> None:
+        self._winding_down.discard(running)
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.info("worker.wound_down", reason=type(error).__name__)
 
     async def _run_manager(self, manager: QueueManager, kinds: tuple[str, ...]) -> None:
         for kind in kinds:
@@ -149,7 +198,7 @@ class Engine:
         try:
             if not self._stopping.is_set():
                 await manager.run(
-                    dequeue_timeout=timedelta(seconds=10),
+                    dequeue_timeout=timedelta(seconds=self._context.grace),
                     batch_size=batch,
                     max_concurrent_tasks=max(most, 2 * batch),
                     shutdown_on_listener_failure=True,

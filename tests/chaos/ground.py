@@ -32,7 +32,7 @@ FAST = {
     "GENRELAY_ENGINE__SWEEP_SECONDS": "0.5",
     "GENRELAY_RECONCILE__FIRST_SECONDS": "1",
     "GENRELAY_RECONCILE__MAX_SECONDS": "2",
-    "GENRELAY_SUBMIT__UNKNOWN_SECONDS": "4",
+    "GENRELAY_SUBMIT__UNKNOWN_SECONDS": "12",
 }
 
 
@@ -125,11 +125,11 @@ class Ground:
         finally:
             await connection.close()
 
-    async def check(self, *jobs: dict[str, Any], stored: int | None = None) -> None:
-        """Assert the hard guarantees for jobs that have ended. stored: objects that each of them has."""
+    async def check(self, *jobs: dict[str, Any], stored: int | None = None, paid: int = 1) -> None:
+        """Assert the hard guarantees for jobs that have ended. stored: objects of each. paid: submits of each."""
         for job in jobs:
             await self._check_events(job)
-            assert self.paid_for(job) == 1, f"{job['id']} was submitted {self.paid_for(job)} times"
+            assert self.paid_for(job) == paid, f"{job['id']} was submitted {self.paid_for(job)} times"
         await self._check_callbacks()
         listed = [output["key"] for job in jobs for output in job["outputs"] if output["status"] == "stored"]
         keys = await asyncio.to_thread(self.s3.list_keys, self.bucket)
@@ -174,10 +174,10 @@ def job_of(callback_url: str) -> UUID | None:
 async def ground(
     database_url: str, s3: S3Server, folder: Path, *, endpoint_url: str | None = None, **settings: str
 ) -> AsyncIterator[Ground]:
-    """Lend a ground with a bucket of its own. The sandbox tries a callback five times over about six seconds."""
+    """Lend a ground with a bucket of its own. The sandbox tries a callback five times over 15 seconds."""
     bucket = f"chaos-{uuid4().hex}"
     await asyncio.to_thread(s3.create_bucket, bucket)
-    sandbox = SandboxSettings(latency_seconds=0.02, callback_retry_seconds=(0.5, 1.0, 2.0, 3.0))
+    sandbox = SandboxSettings(latency_seconds=0.02, callback_retry_seconds=(1.0, 2.0, 4.0, 8.0))
     async with serving_sandbox(sandbox) as fake:
         yield Ground(
             database_url, fake.sandbox, fake.url, s3, bucket, folder, endpoint_url or s3.endpoint_url, settings=settings

@@ -18,10 +18,6 @@ VALUES (:job_id, 1, :event_id, :account_id, 1, :type, :time, :data);
 -- The body to send; null when it is gone.
 SELECT body FROM job_inputs WHERE job_id = :job_id;
 
--- name: drop_input(job_id)!
--- The job succeeded: its input is not needed again.
-DELETE FROM job_inputs WHERE job_id = :job_id;
-
 -- name: keep_input_until(job_id, seconds)!
 -- The job ended badly: `retry` may need its input for a while.
 UPDATE job_inputs SET purge_at = now() + make_interval(secs => :seconds) WHERE job_id = :job_id;
@@ -59,6 +55,9 @@ WITH changed AS (
            changed.run, event.type, :time, event.data
     FROM changed, unnest(:event_ids::uuid[], :event_types::text[], :event_data::jsonb[])
          WITH ORDINALITY AS event (id, type, data, number)
+), purged AS (
+    -- A job that succeeded does not need its input again; one that failed may be retried.
+    DELETE FROM job_inputs WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed)
 )
 SELECT CASE WHEN :completed_at::timestamptz IS NOT NULL THEN pg_notify('genrelay_ended', id::text)::text ELSE '' END FROM changed;
 
@@ -74,8 +73,8 @@ WHERE id = :id AND status = :status AND due_at <= now()
 RETURNING *, now() AS clock;
 
 -- name: renew_lease(id, status, run, lease)!
--- The task is still at it.
-UPDATE jobs SET due_at = now() + make_interval(secs => :lease)
+-- The task is still at it. Never brings a job forward: somebody else may have put it off meanwhile.
+UPDATE jobs SET due_at = greatest(due_at, now() + make_interval(secs => :lease))
 WHERE id = :id AND status = :status AND run = :run;
 
 -- name: reschedule(id, version, due_at, tries, starts, rereads, provider_status, nudged)!
@@ -99,6 +98,10 @@ RETURNING starts;
 -- A task that ended with an exception: how often that has happened.
 UPDATE jobs SET starts = starts + 1 WHERE id = :id RETURNING starts;
 
+-- name: end_start(id)!
+-- A task has ended well without changing its job.
+UPDATE jobs SET starts = 0 WHERE id = :id;
+
 -- name: put_off(id, seconds)!
 -- An open job is looked at again later.
 UPDATE jobs SET due_at = now() + make_interval(secs => :seconds), nudged_at = NULL, version = version + 1
@@ -114,20 +117,24 @@ WHERE id IN (
 )
 RETURNING id, status;
 
--- name: begin_attempt(job_id, number, run, worker_id)!
--- The intent to send, committed before anything is sent.
-INSERT INTO attempts (job_id, number, run, worker_id) VALUES (:job_id, :number, :run, :worker_id);
+-- name: begin_attempt(job_id, number, run, worker_id)$
+-- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
+INSERT INTO attempts (job_id, number, run, worker_id) VALUES (:job_id, :number, :run, :worker_id)
+RETURNING (SELECT body FROM job_inputs WHERE job_inputs.job_id = attempts.job_id);
 
--- name: end_attempt(job_id, number, outcome, task_id, note)!
--- What became of it.
-UPDATE attempts SET outcome = :outcome, task_id = :task_id, note = :note, ended_at = now() WHERE job_id = :job_id AND number = :number;
+-- name: end_attempt(job_id, number, outcome, task_id, note)$
+-- What became of it; returns whether the job's inbox holds anything without a verdict.
+UPDATE attempts SET outcome = :outcome, task_id = :task_id, note = :note, ended_at = now()
+WHERE job_id = :job_id AND number = :number
+RETURNING EXISTS (SELECT FROM callbacks WHERE callbacks.job_id = attempts.job_id AND verdict IS NULL);
 
--- name: attempt_worker_is_alive(job_id, number, seconds)$
--- Whether the worker that holds the attempt was seen lately.
-SELECT EXISTS (
-    SELECT FROM attempts JOIN workers ON workers.id = attempts.worker_id
-    WHERE job_id = :job_id AND number = :number AND workers.seen_at > now() - make_interval(secs => :seconds)
-);
+-- name: attempt_is_alive_until(job_id, number, silence, longest)$
+-- Until when an attempt may still be under way: as long as its worker is heard of, and no longer than a submit can take.
+SELECT least(
+    workers.seen_at + make_interval(secs => :silence), attempts.started_at + make_interval(secs => :longest)
+)
+FROM attempts JOIN workers ON workers.id = attempts.worker_id
+WHERE job_id = :job_id AND number = :number;
 
 -- name: task_belongs_to_another(provider, task_id, job_id)$
 -- Whether another job has this task id.

@@ -32,8 +32,14 @@ RETURNING index;
 UPDATE outputs SET status = 'pending', sha256 = NULL
 WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256;
 
--- name: mark_stored(job_id, index, sha256)$
--- The object is in the bucket. Null when it was marked already.
-UPDATE outputs SET status = 'stored', source_url = NULL
-WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
-RETURNING index;
+-- name: mark_stored(job_id, index, sha256)
+-- The object is in the bucket; returns all outputs of the job in order, none when it was marked already.
+WITH marked AS (
+    UPDATE outputs SET status = 'stored', source_url = NULL
+    WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
+    RETURNING *
+)
+SELECT * FROM marked
+UNION ALL
+SELECT outputs.* FROM outputs WHERE job_id = :job_id AND index <> :index AND EXISTS (SELECT FROM marked)
+ORDER BY index;
