@@ -6,8 +6,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
-from handlers.callbacks import ReceiveCallback
+from handlers.callbacks import PATTERN, PREFIX, ReceiveCallback
 from handlers.destinations import Destinations
 from handlers.edge import Edge, show_http_exception
 from handlers.health import Health
@@ -17,19 +18,37 @@ from handlers.providers import Providers
 from service.app import Service
 
 
-def make_app(service: Service) -> Starlette:
+class Application(Starlette):
+    """Starlette, with a shortcut past its routes and middleware for callbacks whose token is good."""
+
+    callbacks: ReceiveCallback | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if (
+            self.callbacks is not None
+            and scope["type"] == "http"
+            and scope["path"].startswith(PREFIX)
+            and await self.callbacks.shortcut(scope, receive, send)
+        ):
+            return
+        await super().__call__(scope, receive, send)
+
+
+def make_app(service: Service) -> Application:
     """Return the application for a service; a worker serves health and metrics only."""
     routes = _health_routes(service)
-    if service.role != "worker":
-        # First, because it is the one that is called most.
-        routes = [Route("/v1/callbacks/{provider}/{token}", ReceiveCallback(service)), *_api_routes(service), *routes]
-    app = Starlette(
+    callbacks = None if service.role == "worker" else ReceiveCallback(service)
+    if callbacks is not None:
+        routes = [Route(PATTERN, callbacks), *_api_routes(service), *routes]
+    app = Application(
         routes=routes,
         middleware=[Middleware(Edge)],
         exception_handlers={HTTPException: show_http_exception},
     )
     # An address with a slash too many is unknown; a redirect would go to whatever host the client named.
     app.router.redirect_slashes = False
+    app.callbacks = callbacks
     return app
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -12,32 +13,54 @@ from starlette.types import Receive, Scope
 from handlers.problems import Problem
 
 _BIG = 256 * 1024  # bytes
+_DRAIN_BYTES = 128 * 2**20
+_DRAIN_SECONDS = 5.0
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Return the whole body; raises Problem 413 as soon as it is known to be longer than `limit` bytes."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
+    if _told_length(scope) > limit:
+        await _refuse(scope, receive, limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
         if len(body) > limit:
-            raise _too_large(limit)
+            await _refuse(scope, receive, limit, more=False)
         return body
     parts = bytearray()
     while message["type"] == "http.request":
         parts += message.get("body", b"")
         if len(parts) > limit:
-            raise _too_large(limit)
+            await _refuse(scope, receive, limit, more=message.get("more_body", False))
         if not message.get("more_body"):
             return bytes(parts)
         message = await receive()
     raise ClientDisconnect
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, "body_too_large", f"the body is larger than {limit} bytes", headers={"Connection": "close"})
+def _told_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:18])
+    return 0
+
+
+async def _refuse(scope: Scope, receive: Receive, limit: int, *, more: bool = True) -> NoReturn:
+    """Read on for a while before refusing: a client that is still sending when we hang up never sees why."""
+    if more and not any(name == b"expect" for name, _ in scope["headers"]):  # who asks first has sent nothing yet
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await _drain(receive)
+    raise Problem(413, "body_too_large", f"the body is larger than {limit} bytes", headers={"Connection": "close"})
+
+
+async def _drain(receive: Receive) -> None:
+    left = _DRAIN_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 async def read_json(body: bytes) -> Any:

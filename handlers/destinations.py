@@ -128,9 +128,7 @@ def _find_mistakes(given: Any) -> Sequence[Mistake]:
         others = [mistake for mistake in mistakes if mistake.path.partition(".")[0] != "auth"]
         return [*others, Mistake("auth.type", "must be access_key; roles are not supported by this version", kind)]
     # What came for a secret is not shown, not even to who sent it: answers are logged by others.
-    return [
-        replace(mistake, got=None) if mistake.path.partition(".")[0] == "auth" else mistake for mistake in mistakes
-    ]
+    return [replace(mistake, got=None) if mistake.path.partition(".")[0] == "auth" else mistake for mistake in mistakes]
 
 
 def _storable(name: str) -> str:

@@ -48,6 +48,16 @@ class Edge:
             request.finish()
 
 
+async def answer_problem(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an exception of a request that did not come through `Edge`, as `Edge` would have."""
+    request = _Request(scope, send)
+    if isinstance(error, ClientDisconnect):
+        request.status = _CLIENT_GONE
+    else:
+        await request.fail(error, receive)
+    request.finish()
+
+
 class _Request:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope, self._send = scope, send

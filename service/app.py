@@ -16,8 +16,7 @@ from config.settings import Settings, unknown_variables
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
 from service.crypto import Keyring
-from service.db.embedded import EmbeddedServer
-from service.db.migrate import migrate, pending
+from service.db.opening import check_schema, database
 from service.db.pool import Pool, open_pool
 from service.db.sql import queries
 from service.engine.context import Context
@@ -35,10 +34,6 @@ log = structlog.get_logger()
 Role = Literal["all", "api", "worker"]
 
 
-class MigrationsPendingError(Exception):
-    """The operator's database lacks migrations; `genrelay migrate` applies them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """A running service: what the HTTP edge and the command line work with."""
@@ -54,31 +49,6 @@ class Service:
     endings: Endings
     reading: Reading
     engine: Engine | None
-
-
-@asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """Lend the DSN of the operator's database, or of the embedded one, which runs as long as the block."""
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    server = EmbeddedServer(settings.data_dir)
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-async def check_schema(settings: Settings, dsn: str) -> None:
-    """Migrate an embedded database; raises MigrationsPendingError when the operator's own lacks any."""
-    if settings.database_url is None:
-        await migrate(dsn)
-        return
-    missing = await pending(dsn)
-    if missing:
-        raise MigrationsPendingError(
-            f"the database lacks {len(missing)} migrations ({', '.join(missing)}); run `genrelay migrate` first"
-        )
 
 
 def make_keyring(settings: Settings) -> Keyring:
@@ -104,7 +74,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database(settings))
         await check_schema(settings, dsn)
-        pool = await open_pool(dsn)
+        pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds)
         stack.push_async_callback(pool.close)
         service = await _compose(stack, settings, role, pool, dsn)
         _say_what_is_missing(settings)

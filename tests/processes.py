@@ -1,9 +1,14 @@
-"""`genrelay serve` as a child process: started, killed, stopped and woken at will."""
+"""`genrelay serve` as processes of their own: started, killed, stopped and woken at will.
+
+They are forked off a server that has imported everything already: a start from nothing costs a second of CPU, and these
+tests start dozens. What the command line adds to it has tests of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -12,19 +17,37 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[1]
+from config.logging import set_up_logging
+from config.settings import load_settings
+from service.app import Role
+from service.serving import serve as run
+
 GENRELAY = Path(sys.executable).with_name("genrelay")
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["pytest", "service.serving", "aioboto3", "aiobotocore.session", "tests.processes"])
+
+
+def _serve(environment: dict[str, str], log: str, role: Role) -> None:
+    """Be a service: what the process does from its first moment on."""
+    for name in [name for name in os.environ if name.startswith(("GENRELAY_", "AWS_"))]:
+        del os.environ[name]
+    os.environ.update(environment)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    settings = load_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    run(settings, role)
+    sys.exit(0)
 
 
 class Process:
-    """One `genrelay serve`; its log is a file."""
+    """One service; its log is a file."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, role: str = "all") -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("GENRELAY_", "AWS_"))}
-        self.environment = {**own, **environment}
+    def __init__(self, environment: Mapping[str, str], log: Path, role: Role = "all") -> None:
+        self.environment = dict(environment)
         self.log = log
-        self.role = role
-        self._process: asyncio.subprocess.Process | None = None
+        self._process = _FORKING.Process(target=_serve, args=(self.environment, str(log), role), daemon=True)
 
     @property
     def url(self) -> str:
@@ -34,39 +57,33 @@ class Process:
     @property
     def pid(self) -> int:
         """Return its process id."""
-        assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._process is not None and self._process.returncode is None
+    def alive(self) -> bool:
+        """Whether it has not ended; a stopped one lives."""
+        return self._process.is_alive()
 
     async def start(self) -> None:
         """Start it and return once it is ready."""
-        with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                GENRELAY, "serve", "--role", self.role, cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
-        await self._until_ready()
-
-    async def _until_ready(self) -> None:
+        await asyncio.to_thread(self._process.start)
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http, asyncio.timeout(40):
-            while True:
-                assert self.running, self.tail()
-                with contextlib.suppress(httpx.TransportError):
-                    if (await http.get(f"{self.url}/readyz")).status_code == 200:
-                        return
+            while not await self._ready(http):
+                assert self._process.is_alive(), self.tail()
                 await asyncio.sleep(0.02)
+
+    async def _ready(self, http: httpx.AsyncClient) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return (await http.get(f"{self.url}/readyz")).status_code == 200
+        return False
 
     async def ended(self, seconds: float = 30) -> int:
         """Return its exit status once it has ended, negative for a signal."""
-        assert self._process is not None
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._process.wait()
-        except TimeoutError:
-            raise AssertionError(f"still running after {seconds} s; its log ends with\n{self.tail()}") from None
+        await asyncio.to_thread(self._process.join, seconds)
+        status = self._process.exitcode
+        assert status is not None, f"still running after {seconds} s; its log ends with\n{self.tail()}"
+        return status
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -79,16 +96,15 @@ class Process:
 
     async def kill(self) -> None:
         """End it for certain; nothing to do when it has ended."""
-        if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                self.send(signal.SIGKILL)
+        if self._process.is_alive():
+            self._process.kill()
             await self.ended()
 
     async def stopped(self, seconds: float = 30) -> None:
         """Return once it has been stopped (SIGSTOP), by itself or by somebody else."""
         async with asyncio.timeout(seconds):
             while self._state() != "T":
-                assert self.running, self.tail()
+                assert self._process.is_alive(), self.tail()
                 await asyncio.sleep(0.02)
 
     def _state(self) -> str:
@@ -105,11 +121,9 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def serve(
-    environment: Mapping[str, str], log: Path, role: str = "all", **more: str
-) -> AsyncIterator[Process]:
+async def serve(environment: Mapping[str, str], log: Path, role: Role = "all") -> AsyncIterator[Process]:
     """Run a process as long as the block; it is killed at the end if it still runs."""
-    process = Process({**environment, **more}, log, role)
+    process = Process(environment, log, role)
     try:
         await process.start()
         yield process

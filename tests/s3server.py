@@ -18,8 +18,9 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server) -> str:
+def bucket(s3_server: S3Server) -> Iterator[str]:
     """A bucket of the test's own."""
     name = f"test-{uuid4().hex}"
     s3_server.create_bucket(name)
-    return name
+    yield name
+    s3_server.delete_bucket(name)

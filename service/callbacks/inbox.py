@@ -49,6 +49,7 @@ class Inbox:
         self._transaction = transaction
         self._kept = kept_per_run
         self._waiting: list[_Letter] = []
+        self._writing: list[_Letter] = []
         self._arrived = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
@@ -58,8 +59,8 @@ class Inbox:
 
     async def stop(self) -> None:
         """Write what is there and stop."""
-        while self._waiting:
-            await asyncio.wait([letter.done for letter in self._waiting])
+        while left := [*self._writing, *self._waiting]:
+            await asyncio.wait([letter.done for letter in left])
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -78,7 +79,9 @@ class Inbox:
             if not batch:
                 self._arrived.clear()
                 continue
+            self._writing = batch
             await self._write(batch)
+            self._writing = []
 
     def _take(self) -> list[_Letter]:
         batch: list[_Letter] = []

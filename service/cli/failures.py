@@ -60,8 +60,8 @@ def explaining_the_database() -> Iterator[None]:
     import asyncpg
 
     from config.logging import scrub
-    from service.app import MigrationsPendingError
     from service.db.embedded import EmbeddedUnavailableError
+    from service.db.opening import MigrationsPendingError
     from service.db.pool import DATABASE_AWAY
 
     away_or_refusing: tuple[type[BaseException], ...] = (*DATABASE_AWAY, asyncpg.PostgresError)
@@ -71,7 +71,9 @@ def explaining_the_database() -> Iterator[None]:
         raise Failure(str(error), status=ExitStatus.MIGRATIONS_PENDING) from None
     except EmbeddedUnavailableError as error:
         raise Failure(str(error), status=ExitStatus.USAGE) from None
-    except (ValueError, asyncpg.ClientConfigurationError):
+    except ValueError as error:
+        if not _is_about_the_url(error):
+            raise
         # Its text may quote a part of the password.
         raise Failure("GENRELAY_DATABASE_URL is not the URL of a PostgreSQL", status=ExitStatus.USAGE) from None
     except subprocess.SubprocessError as error:
@@ -83,3 +85,11 @@ def explaining_the_database() -> Iterator[None]:
             raise Failure(f"{error.filename}: {error.strerror}", status=ExitStatus.USAGE) from None
         said = scrub(str(error)) or type(error).__name__
         raise Failure("the database can't be reached", detail=said, status=ExitStatus.DATABASE_AWAY) from None
+
+
+def _is_about_the_url(error: ValueError) -> bool:
+    """Tell whether asyncpg raised it while it was reading the database's URL."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename.endswith("asyncpg/connect_utils.py") for frame in frames)

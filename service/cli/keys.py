@@ -55,13 +55,14 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json =
     """Revoke a key; it opens nothing within seconds."""
     from service.accounts import Accounts
     from service.cli.store import with_database
-    from service.ids import BadId
+    from service.ids import BadId, read
 
     async def work(pool: Pool) -> bool:
         return await Accounts(pool).revoke_key(key_id)
 
     with answering(as_json) as output:
         try:
+            read("key", key_id)
             revoked = with_database(work)
         except BadId:
             revoked = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from service.cli.failures import explaining_the_database
+from service.cli.failures import Failure, explaining_the_database
 from service.cli.output import Json, answering
 
 
@@ -29,7 +31,7 @@ def serve(role: Annotated[RoleName, typer.Option(help="What this process does.")
         settings = read_settings()
         from service.serving import serve as run
 
-        with explaining_the_database():
+        with explaining_the_database(), _explaining_the_port(settings.host, settings.port):
             run(settings, role.value)
 
 
@@ -39,9 +41,9 @@ def migrate(as_json: Json = False) -> None:
 
     with answering(as_json) as output:
         settings = read_settings()
-        from service.app import database
         from service.db.migrate import migrate as apply
         from service.db.migrate import pending
+        from service.db.opening import database
 
         async def run() -> list[str]:
             async with database(settings) as dsn:
@@ -81,4 +83,16 @@ def sandbox(
 
     with answering(as_json):
         settings = SandboxSettings(api_key=api_key, latency_seconds=latency, lean=lean)
-        run(settings, host=host, port=port, public_url=public_url, listening=announce)
+        with _explaining_the_port(host, port):
+            run(settings, host=host, port=port, public_url=public_url, listening=announce)
+
+
+@contextmanager
+def _explaining_the_port(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as left:
+        if not left.code:
+            raise
+        # uvicorn has logged why and leaves with 3, which means something else here.
+        raise Failure(f"{host}:{port} can't be listened on; is it taken?") from None

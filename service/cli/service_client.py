@@ -54,6 +54,8 @@ class ServiceClient:
                 detail=str(error) or type(error).__name__,
                 hint="Start it with `genrelay serve`, or say where it is with GENRELAY_URL.",
             ) from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise _wrong("GENRELAY_URL names no host that there can be") from None
         return _read(self.url, answer)
 
 

@@ -33,7 +33,7 @@ def with_database(work: Callable[[Pool], Awaitable[T]]) -> T:
     settings = read_settings()
 
     async def run() -> T:
-        from service.app import check_schema, database
+        from service.db.opening import check_schema, database
         from service.db.pool import open_pool
 
         async with database(settings) as dsn:

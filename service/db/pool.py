@@ -27,6 +27,8 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.InternalClientError,
     # A server restarted without its data in sight answers so for a moment.
     asyncpg.CannotConnectNowError,
+    # We were stopped in the middle of a transaction, and it was ended for us.
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -45,8 +47,12 @@ async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=from_json)
 
 
-async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool:
-    """Open a pool of up to `size` connections; JSON columns are Python values, times are aware and in UTC."""
+async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay", silence: float = 12.0) -> Pool:
+    """Open a pool of up to `size` connections; JSON columns are Python values, times are aware and in UTC.
+
+    silence: seconds after which PostgreSQL ends a transaction in which nothing happens. Ours wait for nobody, so its
+    process has been stopped, and others want the rows that it has locked.
+    """
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -55,7 +61,8 @@ async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay") -> Pool
         command_timeout=60,
         init=_set_up,
         reset=_leave_as_is,
-        server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"},
+        server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"}
+        | {"idle_in_transaction_session_timeout": f"{round(silence * 1000)}ms"},
     )
 
 

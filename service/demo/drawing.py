@@ -16,7 +16,7 @@ _STYLES = {"succeeded": "green", "failed": "red", "canceled": "yellow", "refused
 
 def draw_progress(played: list[Played]) -> RenderableType:
     """Return how far each job is."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("job", "what is special", "status", "outputs"):
         drawn.add_column(column)
     for one in played:
@@ -26,7 +26,7 @@ def draw_progress(played: list[Played]) -> RenderableType:
 
 def draw_report(report: Report) -> RenderableType:
     """Return what happened to each job, and what was checked."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("job", "what was special", "status", "verified by", "outputs", "what proved it"):
         drawn.add_column(column)
     for one in report.evidence.played:
@@ -34,7 +34,7 @@ def draw_report(report: Report) -> RenderableType:
         proof = Text("; ".join(mistakes), style="bold red") if mistakes else explain_proof(one)
         verified = (one.job or {}).get("verified_by") or ""
         drawn.add_row(one.scenario.name, one.scenario.special, _status(one), verified, _outputs(one), proof)
-    return Group(drawn, *[_draw_check(check) for check in report.checks], "", _sum_up(report))
+    return Group("", drawn, "", *[_draw_check(check) for check in report.checks], "", _sum_up(report))
 
 
 def _status(one: Played) -> Text:

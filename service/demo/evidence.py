@@ -78,7 +78,7 @@ def wait_for_ends(stage: Stage, played: list[Played], look: Callable[[list[Playe
     """Wait until every job has ended, and let `look` see how far they are; after 45 s it stays as it is then."""
     deadline = time.monotonic() + _END_SECONDS
     while True:
-        found = {job["id"]: job for job in stage.client.get("/v1/jobs", params={"limit": 100}).json()["data"]}
+        found = {job["id"]: job for job in _list(stage.client, "/v1/jobs")}
         for one in played:
             one.job = None if one.job is None else found.get(one.job["id"], one.job)
         look(played)
@@ -93,7 +93,7 @@ def gather(stage: Stage, played: list[Played]) -> Evidence:
         if one.job is not None:
             path = f"/v1/jobs/{one.job['id']}"
             one.verdicts = _wait_for_verdicts(stage.client, path, one.scenario)
-            one.events = stage.client.get(f"{path}/events", params={"limit": 100}).json()["data"]
+            one.events = _list(stage.client, f"{path}/events")
     submits = httpx.get(f"{stage.sandbox_url}/_sandbox/submits", trust_env=False).json()
     objects = {key: stage.s3.read(BUCKET, key) for key in stage.s3.list_keys(BUCKET)}
     return Evidence(played, submits, objects, stage.service_log.read_text(encoding="utf-8", errors="replace"))
@@ -103,12 +103,16 @@ def _wait_for_verdicts(client: httpx.Client, path: str, scenario: Scenario) -> l
     """Return the verdicts on a job's callbacks; the last copies of one may come after the job's end."""
     deadline = time.monotonic() + _VERDICT_SECONDS
     while True:
-        data = client.get(f"{path}/callbacks", params={"limit": 100}).json()["data"]
-        verdicts: list[str | None] = [callback["verdict"] for callback in data]
+        verdicts: list[str | None] = [callback["verdict"] for callback in _list(client, f"{path}/callbacks")]
         judged = Counter(said for said in verdicts if said is not None)
         if (None not in verdicts and scenario.callbacks(judged)) or time.monotonic() > deadline:
             return verdicts
         time.sleep(_PAUSE)
+
+
+def _list(client: httpx.Client, path: str) -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = client.get(path, params={"limit": 100}).raise_for_status().json()["data"]
+    return data
 
 
 def callback_tokens(submits: list[dict[str, Any]]) -> list[str]:

@@ -67,13 +67,13 @@ def explain_proof(one: Played) -> str:
     told = ", ".join(f"{count} {said}" if count > 1 else said for said, count in callbacks.items())
     match one.job["verified_by"]:
         case "readback" if not callbacks:
-            return "read-back by the clock; no callback came"
+            return "read-back by clock, no callback"
         case "readback":
-            return f"read-back; callbacks: {told}"
+            return f"read-back ({told})"
         case "sync":
-            return "the provider's own answer to the submit"
+            return "the submit's answer"
         case "token":
-            return "the callback's token: nothing was paid or copied"
+            return "token; nothing paid or copied"
         case _:
             return "nothing"
 

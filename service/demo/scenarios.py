@@ -107,7 +107,7 @@ def _good() -> list[Scenario]:
         Scenario(
             "lake", "img2img, three PNGs", _img2img("a lake under this sky", image_type="png", image_num=3), outputs=3
         ),
-        Scenario("bridge", "sent twice with one Idempotency-Key", _job("a stone bridge"), replayed=True),
+        Scenario("bridge", "sent twice, one Idempotency-Key", _job("a stone bridge"), replayed=True),
     ]
 
 
@@ -115,7 +115,7 @@ def _bad() -> list[Scenario]:
     return [
         Scenario(
             "windmill",
-            "the task fails at the provider",
+            "fails at the provider",
             _job("a windmill [fault:failed]"),
             status="failed",
             outputs=0,
@@ -123,7 +123,7 @@ def _bad() -> list[Scenario]:
         ),
         Scenario(
             "orchard",
-            "the provider rejects it",
+            "rejected by the provider",
             _job("an orchard [fault:400]"),
             status="failed",
             verified_by="sync",
@@ -134,7 +134,7 @@ def _bad() -> list[Scenario]:
         ),
         Scenario(
             "castle",
-            "two fields are wrong: refused before anything is sent",
+            "two wrong fields, refused by us",
             _job("a castle of sand", width=64, sampler_name="Oiler"),
             status="refused",
             verified_by=None,
@@ -172,15 +172,15 @@ def _tests() -> list[Scenario]:
 
 def _rough() -> list[Scenario]:
     return [
-        Scenario("island", "the callback is lost", _job("an island [fault:lost]"), callbacks=_none),
-        Scenario("river", "the callback comes three times", _job("a river [fault:duplicated]"), callbacks=_one_counts),
+        Scenario("island", "callback lost", _job("an island [fault:lost]"), callbacks=_none),
+        Scenario("river", "callback sent three times", _job("a river [fault:duplicated]"), callbacks=_one_counts),
         Scenario(
             "forest",
-            "first a forged callback claims success",
+            "forged success first",
             _job("a forest [fault:forged] [fault:slow=0.5]"),
             callbacks=_lie_found_out,
         ),
-        Scenario("village", "the submit is answered 500, and runs", _job("a village [fault:500_after]")),
-        Scenario("valley", "the first image URL has expired", _job("a valley [fault:expired]")),
-        Scenario("waterfall", "the first submit is answered 429", _job("a waterfall [fault:429=1]")),
+        Scenario("village", "submit answered 500, yet runs", _job("a village [fault:500_after]")),
+        Scenario("valley", "first image URL expired", _job("a valley [fault:expired]")),
+        Scenario("waterfall", "first submit answered 429", _job("a waterfall [fault:429=1]")),
     ]

@@ -56,7 +56,6 @@ def running_stage(logs: Path, say: Say) -> Iterator[Stage]:
 
     Raises DemoFailed. Its data lies in a temporary folder that is removed afterwards.
     """
-    check_installation()
     with restored_signals(), ExitStack() as stack, interruptible():
         data = Path(tempfile.mkdtemp(prefix="genrelay-demo-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)

@@ -218,9 +218,12 @@ async def _renewing(context: Context, job: Job) -> AsyncIterator[None]:
 
 async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> None:
     """One place decides what becomes of a copy that did not get through: refresh, again later, or the end."""
-    if trouble and all(isinstance(error, SourceGone) for error in trouble) and await refresh_sources(context, job):
-        return
-    final = next((error for error in trouble if error.final), None)
+    final = next((error for error in trouble if error.final and not isinstance(error, SourceGone)), None)
+    if final is None:
+        # An output whose URL has expired gets a fresh one, whatever passing trouble another one has.
+        final = next((error for error in trouble if isinstance(error, SourceGone)), None)
+        if final is not None and await refresh_sources(context, job):
+            return
     last = final or (trouble[0] if trouble else OutputRefused("there is nothing to copy"))
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)

@@ -101,9 +101,7 @@ def _is_big(body: dict[str, Any]) -> bool:
     return any(isinstance(value, str | list | dict) and len(value) > _BIG for value in inner.values())
 
 
-async def find_more_mistakes(
-    context: Context, account_id: UUID, given: Any, mistakes: list[Mistake]
-) -> list[Mistake]:
+async def find_more_mistakes(context: Context, account_id: UUID, given: Any, mistakes: list[Mistake]) -> list[Mistake]:
     """Return the mistakes of a request that is refused anyway, with that one which only the database knows."""
     name = destination_to_look_up(given)
     if name is None or any(mistake.path == "destination" for mistake in mistakes):

@@ -21,7 +21,7 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context
-from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, record, tell
+from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, postpone, record, tell
 from service.engine.read_back import read_back
 from service.engine.starting import begin, bury
 from service.engine.verdicts import READ_BACK_PAUSE, apply_found, apply_mock, callback_told, fail, first_poll
@@ -32,6 +32,8 @@ from service.points import reach
 from service.providers.contract import Failed, LookUpUnavailable, ReadBack, Succeeded, TaskNotFound
 
 log = structlog.get_logger()
+
+_BOOKS_LATE = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -83,9 +85,7 @@ async def settle(context: Context, job_id: UUID) -> None:
     inbox.sort(context, job, rows)
     ask = next(iter(inbox.asks.values()), None)
     if ask is None:
-        starts = await queries().count_start(context.pool, id=job_id) if inbox.mock is not None else 0
-        if not await _is_given_up(context, job_id, starts):
-            await _judge(context, job, inbox, None, None)
+        await _judge_without_asking(context, job, inbox)
         return
     starts = await queries().claim_read_back(context.pool, id=job_id, pause=READ_BACK_PAUSE)
     if starts is not None:
@@ -95,6 +95,15 @@ async def settle(context: Context, job_id: UUID) -> None:
         await _judge(context, job, inbox, ask, await read_back(context, job, ask.task_id))
     else:
         await _later(context, job, inbox, peeked)
+
+
+async def _judge_without_asking(context: Context, job: Job, inbox: Inbox) -> None:
+    if inbox.mock is not None:
+        starts = await queries().count_start(context.pool, id=job.id)
+        if await _is_given_up(context, job.id, starts):
+            return
+    if inbox.verdicts:
+        await _judge(context, job, inbox, None, None)
 
 
 async def _is_given_up(context: Context, job_id: UUID, starts: int) -> bool:
@@ -109,7 +118,7 @@ async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
     since = peeked["read_back_at"] or peeked["clock"]
     wait = since + timedelta(seconds=READ_BACK_PAUSE) - peeked["clock"]
     inbox.asks.clear()
-    await _judge(context, job, inbox, None, None)
+    await _judge_without_asking(context, job, inbox)
     async with context.transaction() as connection:
         await enqueue(connection, SETTLE, job.id, delay=max(wait, timedelta(milliseconds=50)))
 
@@ -127,6 +136,12 @@ async def look_up(context: Context, job_id: UUID) -> None:
         inbox.sort(context, job, [row async for row in queries().unjudged_callbacks(context.pool, job_id=job_id)])
         ask = AskAbout(job.provider_task_id, hint=None)
         await _judge(context, job, inbox, ask, await read_back(context, job, job.provider_task_id))
+    else:
+        # A mock can't be read back; somebody has made the job due before its deadline.
+        async with context.transaction() as connection:
+            locked = await lock(connection, job_id)
+            if locked is not None and locked.job.version == job.version:
+                await postpone(connection, locked, job.deadline_at)
 
 
 async def _pass_deadline(context: Context, job: Job) -> None:
@@ -171,7 +186,7 @@ async def _judge_in(
     outcome = None if found is None else found.outcome
     if ask is not None and ask.adopt and found is not None:
         locked, outcome = await _adopt(context, connection, locked, ask, found, inbox)
-    told = await _write_verdicts(connection, inbox, outcome)
+    told = await _write_verdicts(connection, job.id, inbox, outcome)
     if outcome is not None and locked.job.status is Status.RUNNING:
         await apply_found(context, connection, locked, outcome, told)
     elif inbox.mock is not None:
@@ -184,15 +199,15 @@ async def _adopt(
     context: Context, connection: Connection, locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox
 ) -> tuple[Locked, Any]:
     """Make a candidate out of a callback the job's task, if the provider itself echoes our URL for it."""
-    if isinstance(found.outcome, LookUpUnavailable):
-        # No word from the provider: the callback stays unjudged and is looked at again.
-        await enqueue(connection, SETTLE, locked.job.id, delay=timedelta(seconds=READ_BACK_PAUSE))
-        await queries().end_start(connection, id=locked.job.id)
-        inbox.asks.clear()
-        return locked, None
     proven = _names_us(context, locked.job, found.callback_url)
-    if not proven or isinstance(found.outcome, TaskNotFound):
-        inbox.verdicts |= dict.fromkeys(inbox.asks, Verdict.UNPROVEN)
+    silent = isinstance(found.outcome, LookUpUnavailable) or _is_too_new(locked, ask, found, inbox)
+    if silent or not proven:
+        if not silent:
+            await _dismiss(connection, locked, ask, inbox)
+        if inbox.asks:
+            # No word from the provider, or other candidates: these callbacks stay unjudged and are looked at again.
+            await enqueue(connection, SETTLE, locked.job.id, delay=timedelta(seconds=READ_BACK_PAUSE))
+        await queries().end_start(connection, id=locked.job.id)
         inbox.asks.clear()
         return locked, None
     # Candidates other than the one that was asked about are somebody else's.
@@ -210,6 +225,23 @@ async def _adopt(
     return adopted or locked, found.outcome
 
 
+def _is_too_new(locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox) -> bool:
+    """Whether a task may be unknown to the provider only because its own books are late."""
+    came = [inbox.rows[i]["received_at"] for i, other in inbox.asks.items() if other.task_id == ask.task_id]
+    return isinstance(found.outcome, TaskNotFound) and locked.now - min(came) < _BOOKS_LATE
+
+
+async def _dismiss(connection: Connection, locked: Locked, ask: AskAbout, inbox: Inbox) -> None:
+    """Give the callbacks that name this candidate their verdict; those that name another one keep their turn."""
+    job = locked.job
+    others = await queries().task_belongs_to_another(
+        connection, provider=job.provider, task_id=ask.task_id, job_id=job.id
+    )
+    for callback_id in [i for i, other in inbox.asks.items() if other.task_id == ask.task_id]:
+        inbox.verdicts[callback_id] = Verdict.FOREIGN if others else Verdict.UNPROVEN
+        del inbox.asks[callback_id]
+
+
 def _names_us(context: Context, job: Job, url: str | None) -> bool:
     if url is None:
         return False
@@ -220,13 +252,13 @@ def _names_us(context: Context, job: Job, url: str | None) -> bool:
     return tokens.check(context.keyring, job.provider, token) == (job.id, job.attempt)
 
 
-async def _write_verdicts(connection: Connection, inbox: Inbox, outcome: Any) -> tuple[Told, ...]:
+async def _write_verdicts(connection: Connection, job_id: UUID, inbox: Inbox, outcome: Any) -> tuple[Told, ...]:
     if outcome is not None and not isinstance(outcome, LookUpUnavailable):
         inbox.verdicts |= {i: verdict.compare(asked.hint, outcome) for i, asked in inbox.asks.items()}
     if not inbox.verdicts:
         return ()
     distinct = queries().judge_callbacks(
-        connection, ids=list(inbox.verdicts), verdicts=[said.value for said in inbox.verdicts.values()]
+        connection, job_id=job_id, ids=list(inbox.verdicts), verdicts=[said.value for said in inbox.verdicts.values()]
     )
     return tuple([callback_told(inbox.rows[row["id"]], row["verdict"]) async for row in distinct])
 
@@ -234,7 +266,7 @@ async def _write_verdicts(connection: Connection, inbox: Inbox, outcome: Any) ->
 async def _close(context: Context, job_id: UUID, rows: list[Any]) -> None:
     """The run has ended, or the job is gone: everything that comes now is late, and no event tells of it."""
     async for _ in queries().judge_callbacks(
-        context.pool, ids=[row["id"] for row in rows], verdicts=[Verdict.LATE.value] * len(rows)
+        context.pool, job_id=job_id, ids=[row["id"] for row in rows], verdicts=[Verdict.LATE.value] * len(rows)
     ):
         pass
     log.info("callback.judged", job_id=show("job", job_id), verdict=Verdict.LATE.value, count=len(rows))

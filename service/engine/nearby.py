@@ -39,6 +39,11 @@ class Nearby:
         while self._running:
             await asyncio.wait(self._running)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any task runs here."""
+        return bool(self._running)
+
     def cancel(self) -> None:
         """Break off those that run; their jobs are due again when their leases end."""
         for running in self._running:

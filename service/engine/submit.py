@@ -135,7 +135,7 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> I
         attempt=attempt,
         submit_state=SubmitState.IN_FLIGHT,
         tries=job.tries,
-        due_at=locked.now + timedelta(seconds=context.silence),
+        due_at=min(locked.now + timedelta(seconds=context.silence), job.deadline_at),
     )
     assert begun is not None
     body = await queries().begin_attempt(
@@ -314,7 +314,10 @@ async def _unclear(context: Context, connection: Connection, locked: Locked) -> 
 async def _watch(context: Context, connection: Connection, locked: Locked) -> None:
     """A submit is due for a look: is its worker still at it, or has the time for a callback run out?"""
     job = locked.job
-    if job.submit_state is SubmitState.IN_FLIGHT:
+    if job.deadline_at <= locked.now:
+        error = errors.deadline_exceeded(job.deadline_seconds, "submitting")
+        await _fail(context, connection, locked, error, Happening.DEADLINE_PASSED)
+    elif job.submit_state is SubmitState.IN_FLIGHT:
         until = await queries().attempt_is_alive_until(
             connection, job_id=job.id, number=job.attempt, silence=context.silence, longest=_longest(context, job)
         )
@@ -324,12 +327,12 @@ async def _watch(context: Context, connection: Connection, locked: Locked) -> No
                 locked,
                 Happening.SUBMIT_UNCLEAR,
                 submit_state=SubmitState.IN_FLIGHT,
-                due_at=until + timedelta(milliseconds=50),
+                due_at=min(until + timedelta(milliseconds=50), job.deadline_at),
             )
         else:
             await _unclear(context, connection, locked)
             await enqueue(connection, SETTLE, job.id)
-    elif job.on_unclear == "resubmit" and job.deadline_at > locked.now and job.tries + 1 < _MAX_RESUBMITS:
+    elif job.on_unclear == "resubmit" and job.tries + 1 < _MAX_RESUBMITS:
         await _requeue(connection, locked, job.tries + 1, locked.now)
     else:
         await _fail(context, connection, locked, errors.submit_unknown())

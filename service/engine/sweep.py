@@ -21,21 +21,21 @@ _MOST = 500
 
 async def sweep(context: Context) -> None:
     """Enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
-    async with context.transaction() as connection:
-        jobs = [
-            (TASK_OF[Status(row["status"])], row["id"])
-            async for row in queries().overdue_jobs(connection, grace=context.grace, limit=_MOST)
-        ]
-        inboxes = [
-            (SETTLE, row["job_id"])
-            async for row in queries().forgotten_callbacks(connection, grace=context.grace, limit=_MOST)
-        ]
-        await _nudge(connection, [*jobs, *inboxes])
+    # Two statements of their own, for an idle worker: a nudge that is lost in between is made again after the grace.
+    jobs = [
+        (TASK_OF[Status(row["status"])], row["id"])
+        async for row in queries().overdue_jobs(context.pool, grace=context.grace, limit=_MOST)
+    ]
+    inboxes = [
+        (SETTLE, row["job_id"])
+        async for row in queries().forgotten_callbacks(context.pool, grace=context.grace, limit=_MOST)
+    ]
+    if jobs or inboxes:
+        async with context.transaction() as connection:
+            await _nudge(connection, [*jobs, *inboxes])
 
 
 async def _nudge(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
-    if not tasks:
-        return
     # One nudge per task and job is enough: the key keeps a backlog from growing with every sweep.
     await Queries.from_asyncpg_connection(connection).enqueue(  # type: ignore[arg-type]
         [task for task, _ in tasks],

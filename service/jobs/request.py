@@ -96,9 +96,7 @@ def read_request(given: Any, providers: dict[str, Provider]) -> JobRequest | lis
     return mistakes or _bring_together(given, checked, test_status)
 
 
-def _check_input(
-    providers: dict[str, Provider], given: dict[str, Any], mistakes: list[Mistake]
-) -> CheckedInput | None:
+def _check_input(providers: dict[str, Provider], given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
     name, operation = given.get("provider"), given.get("operation")
     if not isinstance(name, str):
         return None

@@ -101,7 +101,17 @@ async def test_a_key_that_was_just_used_is_worthless_once_it_is_revoked(world: W
 
 
 async def test_unknown_routes_and_methods_are_problems_too(world: World) -> None:
-    for path in ("/", "/v1", "/v2/jobs", "/v1/jobs/", "/v1//jobs", "/openapi.json", "/docs", "/v1/events", "/favicon.ico"):
+    for path in (
+        "/",
+        "/v1",
+        "/v2/jobs",
+        "/v1/jobs/",
+        "/v1//jobs",
+        "/openapi.json",
+        "/docs",
+        "/v1/events",
+        "/favicon.ico",
+    ):
         problem(await world.client.get(path), 404, "not_found")
     for method, path, allowed in (
         ("DELETE", "/v1/jobs", "GET, HEAD, POST"),

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from config.logging import set_up_logging
 from config.settings import Settings, load_settings
 from handlers.app import make_app
 from service.app import running_service
@@ -51,6 +52,7 @@ def beside(app: ASGIApp) -> ASGIApp:
 async def serve() -> None:
     """Serve until SIGTERM, as `genrelay serve` does: uvloop, httptools, no access log of uvicorn's."""
     settings = load_settings()
+    set_up_logging(settings.log_level, "json")
     async with running_app(settings) as app:
         app.router.routes.insert(0, Route("/bare", bare, methods=["POST"]))
         config = uvicorn.Config(

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from base64 import urlsafe_b64decode
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
+from service.app import Role
 from service.demo.s3server import S3Server
 from service.ids import read
 from service.sandbox import Sandbox, SandboxSettings
@@ -55,11 +56,21 @@ class Ground:
         """Return where the API listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def process(self, role: str = "all", *, port: int | None = None, **more: str) -> AbstractAsyncContextManager[Process]:
+    def process(
+        self, role: Role = "all", *, port: int | None = None, **more: str
+    ) -> AbstractAsyncContextManager[Process]:
         """Run a process on this ground; `more` are settings of its own. Only the API needs the ground's own port."""
         given = environment(port=port or self.port, sandbox_url=self.sandbox_url, database_url=self.database_url)
         given |= {"GENRELAY_PUBLIC_URL": self.url, **FAST, **self.settings, **more}
         return serve(given, self.folder / f"{role}-{uuid4().hex[:8]}.log", role)
+
+    def worker(self, **more: str) -> AbstractAsyncContextManager[Process]:
+        """Run a process that only works, on a port of its own."""
+        return self.process("worker", port=free_port(), **more)
+
+    def logs(self) -> str:
+        """Return the ends of all logs, for a failure's report."""
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-6000:]}" for log in sorted(self.folder.glob("*.log")))
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of the account."""
@@ -124,6 +135,21 @@ class Ground:
             return await connection.fetch(query, *values)
         finally:
             await connection.close()
+
+    async def row(self, job: dict[str, Any]) -> asyncpg.Record:
+        """Return the job's row."""
+        [row] = await self.fetch("SELECT * FROM jobs WHERE id = $1", read("job", job["id"]))
+        return row
+
+    async def until_row(
+        self, job: dict[str, Any], is_so: Callable[[asyncpg.Record], bool], seconds: float = 20
+    ) -> None:
+        """Return once the job's row is as wanted."""
+
+        async def look() -> bool:
+            return is_so(await self.row(job))
+
+        await until(look, seconds)
 
     async def check(self, *jobs: dict[str, Any], stored: int | None = None, paid: int = 1) -> None:
         """Assert the hard guarantees for jobs that have ended. stored: objects of each. paid: submits of each."""

@@ -32,10 +32,11 @@ from service.ids import read
 from service.jobs.model import Job, read_job
 from service.sandbox import SandboxSettings
 from tests.serving import serving, serving_sandbox
-from tests.world import STRANGERS_KEY, World, client_for, destination, environment, free_port, until
+from tests.world import API_KEY, STRANGERS_KEY, World, destination, environment, free_port, until
 
 _MOST_STEPS = 100
 _PAST = """
+WITH inbox AS (UPDATE callbacks SET received_at = received_at - $2::interval WHERE job_id = $1)
 UPDATE jobs SET due_at = due_at - $2::interval, read_back_at = read_back_at - $2::interval,
     deadline_at = deadline_at - $2::interval, nudged_at = nudged_at - $2::interval WHERE id = $1
 """
@@ -69,9 +70,22 @@ class Driven(World):
         await submit(self.context, uuid(job))
         return await self.job(job)
 
-    async def sent_task(self, job: dict[str, Any]) -> None:
-        """Run the task `submit`."""
-        await submit(self.context, uuid(job))
+    @contextlib.asynccontextmanager
+    async def in_flight(self, prompt: str = "a lighthouse", **changes: Any) -> AsyncIterator[dict[str, Any]]:
+        """Lend a job whose submit has reached the provider and is not answered; on leaving it is, and its task ends."""
+        job = await self.submit(f"{prompt} [fault:early] [fault:held]", **changes)
+        before = len(self.sandbox.submits)
+        sending = asyncio.create_task(submit(self.context, uuid(job)))
+
+        async def arrived() -> bool:
+            return len(self.sandbox.submits) > before
+
+        await until(arrived)
+        try:
+            yield job
+        finally:
+            self.sandbox.release(self.sandbox.submits[before].task_id)
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def called_back(self, prompt: str = "a lighthouse at dawn", **changes: Any) -> dict[str, Any]:
         """Submit and send a job, and wait until its callback was acknowledged; nothing of it is judged yet."""
@@ -170,6 +184,12 @@ class Driven(World):
         return self.sandbox.lookups[job["provider_task_id"]]
 
 
+def _client(url: str, key: str) -> httpx.AsyncClient:
+    # Without TLS there is nothing to verify, and loading the authorities would cost every test 50 ms.
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=70, trust_env=False, verify=False)
+
+
 def uuid(job: dict[str, Any]) -> UUID:
     """Return a job's id as the database has it."""
     return read("job", job["id"])
@@ -190,7 +210,7 @@ async def driven_world(
             await service.accounts.add_key("somebody else", STRANGERS_KEY)
             # The test is the worker, and it lives.
             await queries().beat(service.pool, id=service.context.worker_id)
-            async with client_for(url) as client, client_for(url, STRANGERS_KEY) as stranger:
+            async with _client(url, API_KEY) as client, _client(url, STRANGERS_KEY) as stranger:
                 answer = await client.put("/v1/destinations/acme", json=destination(s3, bucket))
                 assert answer.status_code == 201, answer.text
                 yield Driven(url, service, client, stranger, fake.sandbox, fake.url, s3, bucket, given)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine.judge import settle
+from service.engine.submit import submit
 from tests.engine.driven import Driven, event, uuid
 
 LIES = [
@@ -68,7 +69,7 @@ def _fault(end: str) -> str:
 
 async def test_a_callback_before_the_submits_answer_waits_for_it(driven: Driven) -> None:
     job = await driven.submit("a lighthouse [fault:early=0.2]")
-    sending = asyncio.create_task(driven.sent_task(job))
+    sending = asyncio.create_task(submit(driven.context, uuid(job)))
     await driven.wait_for_callbacks(job)
     parked = await driven.settle(job)
     assert (parked["status"], await driven.verdicts(job)) == ("submitting", [None])

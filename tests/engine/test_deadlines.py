@@ -34,17 +34,10 @@ async def test_an_unclear_submit_ends_at_the_deadline_when_that_comes_first(driv
 
 
 async def test_a_submit_in_flight_at_its_deadline_ends_and_its_answer_is_kept_for_the_retry(driven: Driven) -> None:
-    import asyncio
-
-    job = await driven.submit("a lighthouse [fault:early] [fault:held]", deadline_seconds=30)
-    sending = asyncio.create_task(driven.sent_task(job))
-    while not driven.sandbox.submits:
-        await asyncio.sleep(0)
-    await driven.later(job, 31)
-    await submit(driven.context, uuid(job))
-    assert _is_over(await driven.job(job))
-    driven.sandbox.release(driven.sandbox.submits[0].task_id)
-    await sending
+    async with driven.in_flight(deadline_seconds=30) as job:
+        await driven.later(job, 31)
+        await submit(driven.context, uuid(job))
+        assert _is_over(await driven.job(job))
     assert _is_over(await driven.job(job))
     assert (await driven.retry(job)).status_code == 202
     assert (await driven.drive(job))["status"] == "succeeded"

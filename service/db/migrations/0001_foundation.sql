@@ -153,7 +153,7 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
 -- The inbox has no foreign key and writes no events, so that an acknowledgement never waits for a job.
 CREATE TABLE callbacks (
-    id uuid PRIMARY KEY,
+    id uuid NOT NULL,
     job_id uuid NOT NULL,
     attempt integer NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
@@ -162,9 +162,9 @@ CREATE TABLE callbacks (
     digest bytea NOT NULL,
     verdict text,
     judged_at timestamptz,
+    PRIMARY KEY (job_id, id),
     CONSTRAINT judged_when_verdict CHECK ((verdict IS NULL) = (judged_at IS NULL))
 );
-CREATE INDEX callbacks_by_job ON callbacks (job_id, id);
 CREATE INDEX callbacks_unjudged ON callbacks (received_at) WHERE verdict IS NULL;
 
 CREATE TABLE workers (

@@ -1,12 +1,15 @@
 -- The inbox: callbacks as they came, and what was made of them.
 
 -- name: insert_callbacks(ids, job_ids, attempts, headers, bodies, digests, kept)
--- A batch; what is over the limit of its run is left out.
+-- A batch; what is over the limit of its run is left out, counted within the batch too.
 INSERT INTO callbacks (id, job_id, attempt, headers, body, digest)
 SELECT new.id, new.job_id, new.attempt, new.headers, new.body, new.digest
-FROM unnest(:ids::uuid[], :job_ids::uuid[], :attempts::int[], :headers::bytea[], :bodies::bytea[], :digests::bytea[])
-     AS new (id, job_id, attempt, headers, body, digest)
-WHERE (SELECT count(*) FROM callbacks WHERE callbacks.job_id = new.job_id AND callbacks.attempt = new.attempt) < :kept
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY job_id, attempt ORDER BY number) AS nth
+    FROM unnest(:ids::uuid[], :job_ids::uuid[], :attempts::int[], :headers::bytea[], :bodies::bytea[], :digests::bytea[])
+         WITH ORDINALITY AS given (id, job_id, attempt, headers, body, digest, number)
+) new
+WHERE (SELECT count(*) FROM callbacks WHERE callbacks.job_id = new.job_id AND callbacks.attempt = new.attempt) + nth <= :kept
 RETURNING job_id;
 
 -- name: unjudged_callbacks(job_id)
@@ -17,12 +20,12 @@ SELECT * FROM callbacks WHERE job_id = :job_id AND verdict IS NULL ORDER BY id L
 -- Whether there is any.
 SELECT EXISTS (SELECT FROM callbacks WHERE job_id = :job_id AND verdict IS NULL);
 
--- name: judge_callbacks(ids, verdicts)
+-- name: judge_callbacks(job_id, ids, verdicts)
 -- Verdicts; returns the first of each distinct body, for those are told of in an event.
 WITH judged AS (
     UPDATE callbacks SET verdict = new.verdict, judged_at = now()
     FROM unnest(:ids::uuid[], :verdicts::text[]) AS new (id, verdict)
-    WHERE callbacks.id = new.id AND callbacks.verdict IS NULL
+    WHERE callbacks.job_id = :job_id AND callbacks.id = new.id AND callbacks.verdict IS NULL
     RETURNING callbacks.id, callbacks.job_id, callbacks.digest, callbacks.verdict, callbacks.received_at
 )
 SELECT DISTINCT ON (judged.digest) judged.* FROM judged

@@ -21,12 +21,15 @@ INSERT INTO dead_letters (id, job_id, task, reason) VALUES (:id, :job_id, :task,
 SELECT * FROM dead_letters WHERE retried_at IS NULL ORDER BY created_at LIMIT 1000;
 
 -- name: revive(id)$
--- One dead letter is tried again: its job is due at once.
+-- One dead letter is tried again: its job is due at once, and callbacks that were abandoned are judged after all.
 WITH letter AS (
     UPDATE dead_letters SET retried_at = now() WHERE id = :id AND retried_at IS NULL RETURNING job_id
 ), job AS (
     UPDATE jobs SET due_at = now(), nudged_at = NULL, starts = 0, version = version + 1
     WHERE id IN (SELECT job_id FROM letter) AND completed_at IS NULL
+), inbox AS (
+    UPDATE callbacks SET verdict = NULL, judged_at = NULL
+    WHERE job_id IN (SELECT job_id FROM letter) AND verdict = 'abandoned'
 )
 SELECT job_id FROM letter;
 

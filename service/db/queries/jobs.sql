@@ -173,6 +173,6 @@ WHERE account_id = :account_id
   AND (:test::boolean IS NULL OR (test_status IS NOT NULL) = :test)
   AND (:created_after::timestamptz IS NULL OR created_at > :created_after)
   AND (:created_before::timestamptz IS NULL OR created_at < :created_before)
-  AND metadata @> :metadata::jsonb
+  AND (:metadata::jsonb = '{}' OR metadata @> :metadata::jsonb)
   AND (:before::uuid IS NULL OR id < :before)
 ORDER BY id DESC LIMIT :limit;

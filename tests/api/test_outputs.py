@@ -1,0 +1,82 @@
+"""What belongs to a job: its outputs behind signed links, and its callbacks without what they say."""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from tests.api.answers import problem
+from tests.world import World, destination, txt2img
+
+
+async def _fetch(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as anybody:
+        return await anybody.get(url)
+
+
+async def test_an_output_is_behind_a_signed_link_that_works_for_a_while(world: World) -> None:
+    job = await world.run(input=txt2img(image_num=2))
+    for output in job["outputs"]:
+        answer = await world.client.get(f"/v1/jobs/{job['id']}/outputs/{output['index']}")
+        assert answer.status_code == 307
+        assert answer.headers["cache-control"] == "no-store"
+        url = answer.headers["location"]
+        found = await _fetch(url)
+        assert found.status_code == 200
+        assert hashlib.sha256(found.content).hexdigest() == output["sha256"]
+        assert found.headers["content-type"] == output["media_type"] == "image/jpeg"
+        query = parse_qs(urlsplit(url).query)
+        assert 0 < int(query["X-Amz-Expires"][0]) <= 900
+        # Nobody gets further with it than to this object.
+        assert (
+            await _fetch(url.replace("/00.jpeg", "/01.jpeg") if output["index"] == 0 else url + "0")
+        ).status_code == 403
+
+
+async def test_a_link_leads_to_where_the_object_was_put_also_when_the_destination_has_moved_on(world: World) -> None:
+    job = await world.run()
+    world.s3.create_bucket(f"{world.bucket[:40]}-next")
+    moved = destination(world.s3, f"{world.bucket[:40]}-next", path="elsewhere")
+    assert (await world.client.put("/v1/destinations/acme", json=moved)).status_code == 200
+    answer = await world.client.get(f"/v1/jobs/{job['id']}/outputs/0")
+    assert (await _fetch(answer.headers["location"])).status_code == 200
+    assert (await world.client.delete("/v1/destinations/acme")).status_code == 204
+    answer = await world.client.get(f"/v1/jobs/{job['id']}/outputs/0")
+    assert (await _fetch(answer.headers["location"])).status_code == 200
+
+
+async def test_there_is_no_link_to_what_is_not_stored(world: World) -> None:
+    done = await world.run()
+    for index in ("1", "00", "-1", "0x0", "%30", "9" * 50, "a", "%00", "٠"):
+        answer = await world.client.get(f"/v1/jobs/{done['id']}/outputs/{index}")
+        if index == "%30":  # another spelling of the same address
+            assert answer.status_code == 307
+        else:
+            problem(answer, 404, "not_found")
+    mock = await world.run(test_mode={"enabled": True})
+    assert mock["outputs"][0]["status"] == "mock"
+    assert {mock["outputs"][0][name] for name in ("bucket", "key", "url", "sha256", "bytes")} == {None}
+    problem(await world.client.get(f"/v1/jobs/{mock['id']}/outputs/0"), 409, "not_stored")
+    failed = await world.run("a lighthouse [fault:wrong_type]")
+    problem(await world.client.get(f"/v1/jobs/{failed['id']}/outputs/0"), 409, "not_stored")
+
+
+async def test_callbacks_are_listed_with_verdict_size_and_digest_and_nothing_that_they_say(world: World) -> None:
+    job = await world.run("a lighthouse [fault:malformed]")
+    url = world.callback_url(job)
+    body = b'{"event_type": "ASYNC_TASK_RESULT", "payload": {"task": "a very secret remark"}}'
+    async with httpx.AsyncClient(trust_env=False) as provider:
+        assert (await provider.post(url, content=body)).status_code == 200
+    answer = await world.client.get(f"/v1/jobs/{job['id']}/callbacks")
+    assert answer.status_code == 200
+    for callback in answer.json()["data"]:
+        assert set(callback) == {"id", "object", "attempt", "received_at", "bytes", "sha256", "verdict", "judged_at"}
+        assert callback["id"].startswith("cb_")
+    last = answer.json()["data"][-1]
+    assert (last["bytes"], last["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+    token = url.rpartition("/")[2]
+    for text in (answer.text, str(await world.events(job))):
+        assert token not in text
+        assert "secret remark" not in text
