@@ -152,14 +152,17 @@ async def test_endpoints_that_are_not_public_or_not_plain_are_refused_at_once(wo
 
 async def test_plain_http_and_odd_ports_are_for_what_the_operator_opened(world: World) -> None:
     closed = {name: value for name, value in world.settings.items() if name != "GENRELAY_ALLOWED_PRIVATE_SUBNETS"}
-    async with running_service(load_settings(closed), "api") as replica, serving(make_app(replica)) as url:
-        async with client_for(url) as client:
-            for endpoint in ("http://s3.example.com", "https://s3.example.com:22", world.s3.endpoint_url):
-                given = destination(world.s3, "bucket", endpoint_url=endpoint)
-                assert paths_of(await client.put("/v1/destinations/x", json=given)) == {"endpoint_url"}, endpoint
-            # What was let in before is looked at again whenever it is used.
-            report = (await client.post("/v1/destinations/acme/check")).json()
-            assert (report["ok"], report["steps"][0]["step"], report["steps"][0]["ok"]) == (False, "endpoint", False)
+    async with (
+        running_service(load_settings(closed), "api") as replica,
+        serving(make_app(replica)) as url,
+        client_for(url) as client,
+    ):
+        for endpoint in ("http://s3.example.com", "https://s3.example.com:22", world.s3.endpoint_url):
+            given = destination(world.s3, "bucket", endpoint_url=endpoint)
+            assert paths_of(await client.put("/v1/destinations/x", json=given)) == {"endpoint_url"}, endpoint
+        # What was let in before is looked at again whenever it is used.
+        report = (await client.post("/v1/destinations/acme/check")).json()
+        assert (report["ok"], report["steps"][0]["step"], report["steps"][0]["ok"]) == (False, "endpoint", False)
 
 
 async def test_names_are_short_plain_words(world: World) -> None:

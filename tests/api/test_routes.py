@@ -9,6 +9,7 @@ import httpx
 from starlette.routing import Route
 
 from handlers.app import make_app
+from handlers.problems import EXPLANATIONS, TITLES
 from tests.api.answers import problem
 from tests.world import STRANGERS_KEY, World, client_for, destination
 
@@ -127,8 +128,6 @@ async def test_unknown_routes_and_methods_are_problems_too(world: World) -> None
 
 
 async def test_every_problem_points_to_a_page_that_explains_it(world: World) -> None:
-    from handlers.problems import EXPLANATIONS, TITLES
-
     assert set(EXPLANATIONS) == set(TITLES)
     for code, title in TITLES.items():
         page = await world.client.get(f"/problems/{code}")
