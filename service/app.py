@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from service.db.opening import check_schema, database
 from service.db.pool import Pool, open_pool
 from service.db.sql import queries
 from service.engine.context import Context
+from service.engine.ledger import SETTLE, enqueue_all
 from service.engine.worker import Engine
 from service.events.endings import Endings
 from service.ids import new_uuid
@@ -100,7 +102,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     if settings.bootstrap_api_key is not None:
         await accounts.add_key("default", settings.bootstrap_api_key.get_secret_value())
     endings = Endings(dsn)
-    inbox = Inbox(context.transaction, kept_per_run=settings.callbacks.kept_per_run)
+    inbox = Inbox(context.transaction, partial(enqueue_all, SETTLE), kept_per_run=settings.callbacks.kept_per_run)
     engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
     endings.start()
     stack.push_async_callback(endings.stop)

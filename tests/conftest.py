@@ -8,10 +8,10 @@ import pytest
 
 from service.demo.s3server import S3Server
 from tests.database import database_url, postgres
-from tests.s3server import bucket, s3_server
+from tests.s3server import bucket, free_buckets, s3_server
 from tests.world import World, running_world
 
-__all__ = ["bucket", "database_url", "postgres", "s3_server", "world"]
+__all__ = ["bucket", "database_url", "free_buckets", "postgres", "s3_server", "world"]
 
 
 @pytest.fixture

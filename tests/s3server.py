@@ -17,10 +17,20 @@ def s3_server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def free_buckets() -> list[str]:
+    """Buckets that earlier tests have emptied: the first object in a new one takes a fifth of a second."""
+    return []
+
+
 @pytest.fixture
-def bucket(s3_server: S3Server) -> Iterator[str]:
-    """A bucket of the test's own."""
-    name = f"test-{uuid4().hex}"
-    s3_server.create_bucket(name)
+def bucket(s3_server: S3Server, free_buckets: list[str]) -> Iterator[str]:
+    """An empty bucket that only this test uses."""
+    if free_buckets:
+        name = free_buckets.pop()
+    else:
+        name = f"test-{uuid4().hex}"
+        s3_server.create_bucket(name)
     yield name
-    s3_server.delete_bucket(name)
+    s3_server.empty_bucket(name)
+    free_buckets.append(name)

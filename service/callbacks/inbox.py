@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
@@ -19,7 +19,6 @@ import structlog
 from service import metrics
 from service.db.pool import DATABASE_AWAY, Connection
 from service.db.sql import queries
-from service.engine.ledger import SETTLE, enqueue_all
 from service.ids import new_uuid, show
 from service.points import reach
 
@@ -43,10 +42,19 @@ class _Letter:
 
 
 class Inbox:
-    """Takes callbacks in; one background task writes them."""
+    """Takes callbacks in; one background task writes them.
 
-    def __init__(self, transaction: Callable[[], AbstractAsyncContextManager[Connection]], *, kept_per_run: int) -> None:
-        self._transaction = transaction
+    transaction: begins one. hand_on: asks, within it, that the inboxes of these jobs be judged.
+    """
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractAsyncContextManager[Connection]],
+        hand_on: Callable[[Connection, Sequence[UUID]], Awaitable[None]],
+        *,
+        kept_per_run: int,
+    ) -> None:
+        self._transaction, self._hand_on = transaction, hand_on
         self._kept = kept_per_run
         self._waiting: list[_Letter] = []
         self._writing: list[_Letter] = []
@@ -129,7 +137,7 @@ class Inbox:
     async def _commit(self, batch: Sequence[_Letter]) -> None:
         async with self._transaction() as connection:
             kept = await self._insert(connection, batch)
-            await enqueue_all(connection, SETTLE, kept)
+            await self._hand_on(connection, kept)
             reach("inbox.before_commit")
         reach("inbox.committed")
         metrics.CALLBACK_BATCH.observe(len(batch))

@@ -28,7 +28,8 @@ class Verdict(StrEnum):
     confirmed: the read-back says the same. contradicted: it says something else, and the read-back counts.
     mock: believed because of its token, for a test job. late: the run had ended. duplicate: the run was judged already.
     superseded: it belongs to an earlier attempt. malformed, unknown_event, foreign: unreadable, of a kind we don't know,
-    about another task. abandoned: judging it raised again and again; a dead letter tells of it. unproven: it names a task for a submit whose outcome is unclear, and nothing ties that task to us.
+    about another task. unproven: it names a task for a submit whose outcome is unclear, and nothing ties that task to us.
+    abandoned: judging it raised again and again; a dead letter tells of it.
     """
 
     CONFIRMED = "confirmed"

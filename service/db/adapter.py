@@ -25,9 +25,7 @@ class DirectAdapter(AsyncPGAdapter):
         for row in await conn.fetch(sql, *self._order(query_name, parameters)):
             yield row
 
-    async def select_one(
-        self, conn: Any, query_name: str, sql: str, parameters: Any, record_class: Any = None
-    ) -> Any:
+    async def select_one(self, conn: Any, query_name: str, sql: str, parameters: Any, record_class: Any = None) -> Any:
         """Return the first row, None without one."""
         return await conn.fetchrow(sql, *self._order(query_name, parameters))
 

@@ -238,5 +238,10 @@ async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> Non
             await postpone(connection, locked, due, tries=tries)
             outcome = "again"
     log.warning(
-        "output.not_stored", job_id=show("job", job.id), code=last.code.value, tries=tries, outcome=outcome, reason=last.message
+        "output.not_stored",
+        job_id=show("job", job.id),
+        code=last.code.value,
+        tries=tries,
+        outcome=outcome,
+        reason=last.message,
     )

@@ -69,7 +69,8 @@ async def record(
     """Apply what happened to a locked job; returns it as it is now, None when the table says that nothing follows.
 
     outputs: the job's outputs after the change, if the caller has them. also: events to write before the transition's
-    own. told_of: what that one says besides the job. changes: further columns; `due_at` is required unless the next state is an end.
+    own. told_of: what that one says besides the job. changes: further columns; `due_at` is required unless the next
+    state is an end.
     """
     rule = decide(locked.job.status, happening)
     if rule is None:
@@ -155,7 +156,25 @@ async def _save(
     return after
 
 
-_SAVED = ["run", "attempt", "provider_task_id", "provider_status", "progress", "verified_by", "error", "tries", "starts", "rereads", "read_back_at", "last_event", "submitted_at", "completed_at", "deadline_at", "due_at", "nudged_at"]
+_SAVED = [
+    "run",
+    "attempt",
+    "provider_task_id",
+    "provider_status",
+    "progress",
+    "verified_by",
+    "error",
+    "tries",
+    "starts",
+    "rereads",
+    "read_back_at",
+    "last_event",
+    "submitted_at",
+    "completed_at",
+    "deadline_at",
+    "due_at",
+    "nudged_at",
+]
 
 
 async def _follow_up(connection: Connection, job: Job, now: datetime) -> None:
@@ -172,7 +191,7 @@ async def enqueue(connection: Connection, task: str, job_id: UUID, *, delay: tim
     await Queries.from_asyncpg_connection(connection).enqueue(task, job_id.bytes, execute_after=later)  # type: ignore[arg-type]
 
 
-async def enqueue_all(connection: Connection, task: str, job_ids: Sequence[UUID]) -> None:
+async def enqueue_all(task: str, connection: Connection, job_ids: Sequence[UUID]) -> None:
     """Hint at the same task for several jobs."""
     left = [job_id for job_id in job_ids if not hint(task, job_id)]
     if left:

@@ -11,7 +11,6 @@ from uuid import UUID
 from service.ids import show
 from service.jobs.lifecycle import ENDED, Status, SubmitState
 
-
 Digest = bytes  # `Output` has a field of that name
 
 

@@ -19,9 +19,7 @@ _CHUNK = 2**18  # bytes a reader holds before it stops the sender
 
 
 @asynccontextmanager
-async def _limited(
-    seconds: float | None, late: type[Exception], broken: type[Exception]
-) -> AsyncIterator[None]:
+async def _limited(seconds: float | None, late: type[Exception], broken: type[Exception]) -> AsyncIterator[None]:
     """Bound a step in time and turn the system's errors into httpcore's."""
     try:
         async with asyncio.timeout(seconds):

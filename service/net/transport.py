@@ -69,9 +69,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 network_backend=backend(scheme),
             )
 
-        self._pools = {
-            scheme: WidePool(make(scheme), limits.max_connections or NARROW) for scheme in ("https", "http")
-        }
+        self._pools = {scheme: WidePool(make(scheme), limits.max_connections or NARROW) for scheme in ("https", "http")}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from service.callbacks.inbox import Inbox, InboxUnavailableError
 from service.db.pool import Connection, Pool, open_pool, transaction
+from service.engine.ledger import SETTLE, enqueue_all
 from tests.world import until
 
 
@@ -39,7 +41,7 @@ def _make_inbox(pool: Pool, kept: int = 32) -> Inbox:
     def begin() -> AbstractAsyncContextManager[Connection]:
         return transaction(pool)
 
-    return Inbox(begin, kept_per_run=kept)
+    return Inbox(begin, partial(enqueue_all, SETTLE), kept_per_run=kept)
 
 
 @pytest.fixture
