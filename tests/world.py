@@ -31,7 +31,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def txt2img(prompt: str = "a lighthouse at dawn", *, extra: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+def txt2img(
+    prompt: str = "a lighthouse at dawn", *, extra: dict[str, Any] | None = None, **request: Any
+) -> dict[str, Any]:
     """Return a small valid txt2img input; `prompt` may hold the sandbox's fault markers."""
     body: dict[str, Any] = {
         "model_name": "sd_xl_base_1.0.safetensors",

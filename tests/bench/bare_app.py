@@ -25,6 +25,7 @@ from config.settings import Settings, load_settings
 from handlers.app import make_app
 from service.app import running_service
 
+
 @contextlib.asynccontextmanager
 async def running_app(settings: Settings) -> AsyncIterator[Starlette]:
     """Start the service with its API but without workers, and yield the application that `serve` would serve."""

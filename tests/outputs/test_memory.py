@@ -11,7 +11,7 @@ from service.outputs.memory import MemoryBudget
 
 
 async def until_waiting(budget: MemoryBudget, count: int) -> None:
-    while budget.waiting != count:  # noqa: ASYNC110 - tasks only need their turn to get in line
+    while budget.waiting != count:
         await asyncio.sleep(0)
 
 
