@@ -126,7 +126,7 @@ class Jobs:
         query = Query(request)
         limit, after = query.take_limit(), query.take_id("cb")
         query.end()
-        rows = await self._reading.list_callbacks(job.id, after, limit + 1)
+        rows = await self._reading.list_callbacks(job, after, limit + 1)
         return JSONResponse(page([(show("cb", row_id), row) for row_id, row in rows], limit))
 
     async def output(self, request: Request) -> Response:

@@ -69,6 +69,13 @@ class Accounts:
         await queries().insert_api_key(self._pool, id=key_id, account_id=account_id, digest=_digest(key), hint=hint)
         return show("key", key_id)
 
+    async def bootstrap(self, key: str) -> None:
+        """Let the key from the settings open the account `default`, and no other that stood there before."""
+        account_id = await queries().ensure_account(self._pool, id=new_uuid(), name="default")
+        await queries().bootstrap_api_key(
+            self._pool, id=new_uuid(), account_id=account_id, digest=_digest(key), hint=f"{key[:6]}…"
+        )
+
     async def list_keys(self) -> list[KeyInfo]:
         """Return every key, oldest first."""
         rows = queries().list_api_keys(self._pool)

@@ -100,7 +100,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     )
     accounts = Accounts(pool)
     if settings.bootstrap_api_key is not None:
-        await accounts.add_key("default", settings.bootstrap_api_key.get_secret_value())
+        await accounts.bootstrap(settings.bootstrap_api_key.get_secret_value())
     endings = Endings(dsn)
     inbox = Inbox(context.transaction, partial(enqueue_all, SETTLE), kept_per_run=settings.callbacks.kept_per_run)
     engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None

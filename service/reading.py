@@ -14,6 +14,8 @@ from service.engine.ledger import event_json
 from service.events.endings import Endings
 from service.ids import show
 from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
+from service.providers.contract import CallbackUnreadable, Provider
+from service.providers.registry import PROVIDERS
 
 _FIRST = UUID(int=0)
 
@@ -94,13 +96,23 @@ class Reading:
         rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
         return [event_json(row, self._source) async for row in rows]
 
-    async def list_callbacks(self, job_id: UUID, after: UUID | None, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
-        """Return what came for a job, oldest first; of the bodies only size and digest, for they hold secrets."""
-        rows = queries().list_callbacks(self._pool, job_id=job_id, after=after or _FIRST, limit=limit)
-        return [(row["id"], _callback_json(row)) async for row in rows]
+    async def list_callbacks(self, job: Job, after: UUID | None, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
+        """Return what came for a job, oldest first; of the bodies only what they claim, for they hold secrets."""
+        rows = queries().list_callbacks(self._pool, job_id=job.id, after=after or _FIRST, limit=limit)
+        return [(row["id"], _callback_json(row, PROVIDERS[job.provider])) async for row in rows]
 
 
-def _callback_json(row: Any) -> dict[str, Any]:
+def _claimed(provider: Provider, body: bytes) -> dict[str, Any] | None:
+    """Return what a callback says of itself, None when it can't be read; nothing of it is authenticated."""
+    try:
+        hint = provider.read_callback(body)
+    except CallbackUnreadable:
+        return None
+    status = None if hint.state is None else hint.state.provider_status
+    return {"known_event": hint.known_event, "provider_task_id": hint.task_id, "provider_status": status}
+
+
+def _callback_json(row: Any, provider: Provider) -> dict[str, Any]:
     return {
         "id": show("cb", row["id"]),
         "object": "callback",
@@ -108,6 +120,7 @@ def _callback_json(row: Any) -> dict[str, Any]:
         "received_at": moment(row["received_at"]),
         "bytes": len(row["body"]),
         "sha256": row["digest"].hex(),
+        "claimed": _claimed(provider, row["body"]),
         "verdict": row["verdict"],
         "judged_at": moment(row["judged_at"]),
     }

@@ -33,6 +33,9 @@ async def serving(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> Async
 async def _stop(server: uvicorn.Server) -> None:
     for listening in server.servers:
         listening.close()
+    # What was accepted a moment ago is known to the server only after some turns of the loop.
+    for _ in range(4):
+        await asyncio.sleep(0)
     for connection in list(server.server_state.connections):
         connection.shutdown()
     requests = set(server.server_state.tasks)

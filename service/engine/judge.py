@@ -44,6 +44,7 @@ class Inbox:
     asks: dict[UUID, AskAbout] = field(default_factory=dict)
     mock: tuple[UUID, Succeeded | Failed] | None = None
     rows: dict[UUID, Any] = field(default_factory=dict)
+    parked: bool = False
 
     def sort(self, context: Context, job: Job, rows: list[Any]) -> None:
         """Read every callback once."""
@@ -68,7 +69,7 @@ class Inbox:
             case Believe():
                 self.verdicts[callback_id] = Verdict.DUPLICATE
             case Park():
-                pass
+                self.parked = True
 
 
 async def settle(context: Context, job_id: UUID) -> None:
@@ -83,6 +84,8 @@ async def settle(context: Context, job_id: UUID) -> None:
     job = read_job(peeked)
     inbox = Inbox()
     inbox.sort(context, job, rows)
+    if inbox.parked:
+        await _wait_for_answer(context, job)
     ask = next(iter(inbox.asks.values()), None)
     if ask is None:
         await _judge_without_asking(context, job, inbox)
@@ -95,6 +98,17 @@ async def settle(context: Context, job_id: UUID) -> None:
         await _judge(context, job, inbox, ask, await read_back(context, job, ask.task_id))
     else:
         await _later(context, job, inbox, peeked)
+
+
+async def _wait_for_answer(context: Context, job: Job) -> None:
+    """Leave callbacks that came too early to the submit's answer, which looks for them before it commits.
+
+    If it looked just before they were there, it has the job's lock now; whoever gets that next sees how it went on.
+    """
+    async with context.transaction() as connection:
+        locked = await lock(connection, job.id)
+        if locked is not None and locked.job.version != job.version:
+            await enqueue(connection, SETTLE, job.id)
 
 
 async def _judge_without_asking(context: Context, job: Job, inbox: Inbox) -> None:

@@ -319,7 +319,12 @@ async def _watch(context: Context, connection: Connection, locked: Locked) -> No
         await _fail(context, connection, locked, error, Happening.DEADLINE_PASSED)
     elif job.submit_state is SubmitState.IN_FLIGHT:
         until = await queries().attempt_is_alive_until(
-            connection, job_id=job.id, number=job.attempt, silence=context.silence, longest=_longest(context, job)
+            connection,
+            job_id=job.id,
+            number=job.attempt,
+            silence=context.silence,
+            window=context.settings.submit.window_seconds,
+            longest=_longest(context, job),
         )
         if until is not None and until > locked.now:
             await record(

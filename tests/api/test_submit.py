@@ -292,3 +292,5 @@ async def test_many_clients_at_once_get_a_job_each(world: World) -> None:
     )
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 40
+    ended = await asyncio.gather(*(world.end(answer.json()) for answer in answers))
+    assert {job["status"] for job in ended} == {"succeeded"}

@@ -34,6 +34,7 @@ FAST = {
     "GENRELAY_RECONCILE__FIRST_SECONDS": "1",
     "GENRELAY_RECONCILE__MAX_SECONDS": "2",
     "GENRELAY_SUBMIT__UNKNOWN_SECONDS": "12",
+    "GENRELAY_SUBMIT__WINDOW_SECONDS": "1",
 }
 
 
@@ -110,11 +111,11 @@ class Ground:
     async def until_status(self, job: dict[str, Any], *statuses: str) -> dict[str, Any]:
         """Return the job once it is in one of these states."""
 
-        async def look() -> dict[str, Any] | None:
+        async def look() -> dict[str, Any]:
             found = await self.job(job)
-            return found if found["status"] in statuses else None
+            return found if found["status"] in statuses else {}
 
-        return await until(look)  # type: ignore[return-value]
+        return await until(look)
 
     async def until_submitted(self, count: int = 1) -> None:
         """Return once the sandbox has accepted so many submits."""

@@ -10,8 +10,8 @@ PATIENT = "a lighthouse [fault:slow_image=0.5]"
 
 async def until_stored(world: World, job: dict[str, object], count: int) -> None:
     async def look() -> bool:
-        outputs = (await world.job(job))["outputs"]
-        return sum(output["status"] == "stored" for output in outputs) >= count
+        outputs: list[dict[str, object]] = (await world.job(job))["outputs"]
+        return len([output for output in outputs if output["status"] == "stored"]) >= count
 
     await until(look)
 

@@ -27,7 +27,10 @@ async def wake_and_let_end(stopped: Any) -> None:
 
 
 async def stop_and_take_over(on: Ground, point: str) -> None:
-    async with on.process("api"), on.worker(GENRELAY_STOP_AT=point) as stopped:
+    # Nothing but the callback may judge it where judging begins.
+    first_poll = "60" if point == "judge.begun" else "1"
+    armed = on.worker(GENRELAY_STOP_AT=point, GENRELAY_RECONCILE__FIRST_SECONDS=first_poll)
+    async with on.process("api"), armed as stopped:
         await on.put_destination()
         job = await on.submit(input=txt2img(image_num=2))
         await stopped.stopped()
@@ -74,7 +77,7 @@ async def test_a_worker_woken_after_its_window_does_not_send_and_says_so(
     async with (
         ground(database_url, s3_server, tmp_path, GENRELAY_SUBMIT__UNKNOWN_SECONDS="600") as on,
         on.process("api"),
-        on.worker(GENRELAY_STOP_AT="submit.intent_committed", GENRELAY_SUBMIT__WINDOW_SECONDS="1") as stopped,
+        on.worker(GENRELAY_STOP_AT="submit.intent_committed") as stopped,
     ):
         await on.put_destination()
         job = await on.submit()
@@ -96,7 +99,7 @@ async def test_a_resubmit_is_the_only_one_that_pays_when_the_stopped_worker_wake
     async with (
         ground(database_url, s3_server, tmp_path, GENRELAY_SUBMIT__UNKNOWN_SECONDS="0.5") as on,
         on.process("api"),
-        on.worker(GENRELAY_STOP_AT="submit.intent_committed", GENRELAY_SUBMIT__WINDOW_SECONDS="1") as stopped,
+        on.worker(GENRELAY_STOP_AT="submit.intent_committed") as stopped,
     ):
         await on.put_destination()
         job = await on.submit(on_unclear="resubmit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.db.sql import queries
+from service.db.sql import FOLDER, queries
 
 ACCOUNT, JOB = UUID(int=1), UUID(int=25_000)
 FILL = """
@@ -76,11 +77,21 @@ def _scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _scans(part)
 
 
+def _arguments(query: Any, values: dict[str, Any]) -> list[Any]:
+    """Return the values in the order of the query's numbered parameters, which is that of their first use."""
+    [text] = re.findall(rf"-- name: {query.__name__}\(.*?\n(.*?)(?=-- name:|\Z)", _all_queries(), re.DOTALL)
+    code = re.sub(r"--.*", "", text)
+    return [values[name] for name in dict.fromkeys(re.findall(r"(?<!:):([a-z_]+)", code))]
+
+
+def _all_queries() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.sql"))
+
+
 async def _explain(db: Any, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     query: Any = getattr(queries(), name)
-    wanted = [values[parameter] for parameter in query.parameters]
     async with db.transaction():
-        answer = await db.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *wanted)
+        answer = await db.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *_arguments(query, values))
     return list(_scans(json.loads(answer)[0]["Plan"]))
 
 
@@ -98,8 +109,8 @@ async def _check_indexes(db: Any) -> None:
         ("forgotten_callbacks", PLANS[1][1], "callbacks_unjudged"),
         ("list_jobs", PLANS[2][1], "jobs_by_account"),
         ("list_jobs", PLANS[3][1], "jobs_by_account_and_status"),
-        ("unjudged_callbacks", {"job_id": JOB}, "callbacks_by_job"),
-        ("insert_callbacks", ARRAYS, "callbacks_by_job"),
+        ("unjudged_callbacks", {"job_id": JOB}, "callbacks_pkey"),
+        ("insert_callbacks", ARRAYS, "callbacks_pkey"),
     ]
     for name, values, index in wanted:
         used = {scan.get("Index Name") for scan in await _explain(db, name, values)}

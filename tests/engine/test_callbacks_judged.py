@@ -98,7 +98,8 @@ async def test_a_lie_is_seen_through_and_the_truth_wins(driven: Driven, lie: str
 
 
 async def test_urls_come_from_the_provider_and_never_from_a_callback(driven: Driven) -> None:
-    job = await driven.called_back("a lighthouse [fault:forged]")
+    job = await driven.sent("a lighthouse [fault:forged]")
+    await driven.wait_for_callbacks(job, 2)
     job = await driven.settle(job)
     [row] = await driven.sql("SELECT source_url FROM outputs WHERE job_id = $1", uuid(job))
     assert row["source_url"].startswith(driven.sandbox_url + "/prod/")
@@ -240,7 +241,8 @@ async def test_a_wave_of_callbacks_and_polls_at_once_ends_the_job_once(driven: D
 
 
 async def test_the_events_of_callbacks_hold_neither_body_nor_urls(driven: Driven) -> None:
-    job = await driven.called_back("a lighthouse [fault:forged]")
+    job = await driven.sent("a lighthouse [fault:forged]")
+    await driven.wait_for_callbacks(job, 2)
     await driven.drive(job)
     answer = await driven.client.get(f"/v1/jobs/{job['id']}/callbacks")
     shown: list[Any] = [answer.json(), await driven.events(job)]

@@ -134,6 +134,7 @@ async def test_an_unclear_submit_is_sent_again_when_the_job_asked_for_that(drive
 async def test_the_answer_of_a_slow_submit_counts_although_it_was_taken_for_unclear(driven: Driven) -> None:
     async with driven.in_flight() as job:
         await driven.sql("UPDATE workers SET seen_at = now() - interval '1 minute'")
+        await driven.sql("UPDATE attempts SET started_at = now() - interval '1 minute'")
         await driven.make_due(job)
         await submit(driven.context, uuid(job))
         assert (await driven.row(job)).submit_state == "unclear"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from tests.world import World
+from tests.world import World, txt2img
 
 
 async def test_a_job_ends_with_its_image_in_the_bucket_and_its_digest_in_the_answer(world: World) -> None:
@@ -21,7 +21,7 @@ async def test_a_job_ends_with_its_image_in_the_bucket_and_its_digest_in_the_ans
 
 
 async def test_events_are_numbered_without_gaps_and_end_with_the_terminal_one(world: World) -> None:
-    job = await world.run(input={"request": {**_request(), "image_num": 2}})
+    job = await world.run(input=txt2img(image_num=2))
     events = await world.events(job)
     assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert [event["type"] for event in events] == [
@@ -35,9 +35,3 @@ async def test_events_are_numbered_without_gaps_and_end_with_the_terminal_one(wo
     ]
     assert events[-1]["data"]["job"] == job
 
-
-def _request() -> dict[str, object]:
-    from tests.world import txt2img
-
-    request: dict[str, object] = txt2img()["request"]
-    return request

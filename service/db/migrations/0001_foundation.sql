@@ -13,6 +13,8 @@ CREATE TABLE api_keys (
     account_id uuid NOT NULL REFERENCES accounts,
     digest bytea NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
     hint text NOT NULL,
+    -- Put in by GENRELAY_BOOTSTRAP_API_KEY: there is one at a time.
+    bootstrap boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz
 );

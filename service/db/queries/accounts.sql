@@ -10,6 +10,14 @@ SELECT id FROM made UNION ALL SELECT id FROM accounts WHERE name = :name LIMIT 1
 INSERT INTO api_keys (id, account_id, digest, hint) VALUES (:id, :account_id, :digest, :hint)
 ON CONFLICT (digest) DO NOTHING;
 
+-- name: bootstrap_api_key(id, account_id, digest, hint)!
+-- The key from the settings is good, and one that stood there before is not any more.
+WITH retired AS (
+    UPDATE api_keys SET revoked_at = now() WHERE bootstrap AND digest <> :digest AND revoked_at IS NULL
+)
+INSERT INTO api_keys (id, account_id, digest, hint, bootstrap) VALUES (:id, :account_id, :digest, :hint, true)
+ON CONFLICT (digest) DO UPDATE SET revoked_at = NULL, bootstrap = true;
+
 -- name: account_of_key(digest)$
 -- Whose key it is; null for an unknown or revoked one.
 SELECT account_id FROM api_keys WHERE digest = :digest AND revoked_at IS NULL;

@@ -119,7 +119,8 @@ RETURNING id, status;
 
 -- name: begin_attempt(job_id, number, run, worker_id)$
 -- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
-INSERT INTO attempts (job_id, number, run, worker_id) VALUES (:job_id, :number, :run, :worker_id)
+INSERT INTO attempts (job_id, number, run, worker_id, started_at)
+VALUES (:job_id, :number, :run, :worker_id, clock_timestamp())
 RETURNING (SELECT body FROM job_inputs WHERE job_inputs.job_id = attempts.job_id);
 
 -- name: end_attempt(job_id, number, outcome, task_id, note)$
@@ -128,10 +129,13 @@ UPDATE attempts SET outcome = :outcome, task_id = :task_id, note = :note, ended_
 WHERE job_id = :job_id AND number = :number
 RETURNING EXISTS (SELECT FROM callbacks WHERE callbacks.job_id = attempts.job_id AND verdict IS NULL);
 
--- name: attempt_is_alive_until(job_id, number, silence, longest)$
+-- name: attempt_is_alive_until(job_id, number, silence, window, longest)$
 -- Until when an attempt may still be under way: as long as its worker is heard of, and no longer than a submit can take.
-SELECT least(
-    workers.seen_at + make_interval(secs => :silence), attempts.started_at + make_interval(secs => :longest)
+-- While it may still be sent (a transaction may be silent for so long before it commits, and the window begins then), it
+-- is alive in any case: who is stopped and woken within its window sends.
+SELECT greatest(
+    least(workers.seen_at + make_interval(secs => :silence), attempts.started_at + make_interval(secs => :longest)),
+    attempts.started_at + make_interval(secs => :silence) + make_interval(secs => :window)
 )
 FROM attempts JOIN workers ON workers.id = attempts.worker_id
 WHERE job_id = :job_id AND number = :number;
