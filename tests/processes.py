@@ -80,7 +80,16 @@ class Process:
 
     async def ended(self, seconds: float = 30) -> int:
         """Return its exit status once it has ended, negative for a signal."""
-        await asyncio.to_thread(self._process.join, seconds)
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._process.sentinel, over.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join(0.1)
         status = self._process.exitcode
         assert status is not None, f"still running after {seconds} s; its log ends with\n{self.tail()}"
         return status

@@ -33,6 +33,8 @@ from service.providers.contract import Failed, LookUpUnavailable, ReadBack, Succ
 
 log = structlog.get_logger()
 
+_MOCK_PAUSE = 1.0  # seconds; keeps two hints at the same mock from counting as two starts
+
 _BOOKS_LATE = timedelta(seconds=30)
 
 
@@ -71,6 +73,13 @@ class Inbox:
             case Park():
                 self.parked = True
 
+    def postpone_the_rest(self) -> None:
+        """Keep only what has its verdict already."""
+        self.asks.clear()
+        if self.mock is not None:
+            del self.verdicts[self.mock[0]]
+            self.mock = None
+
 
 async def settle(context: Context, job_id: UUID) -> None:
     """Judge what is in a job's inbox."""
@@ -87,17 +96,17 @@ async def settle(context: Context, job_id: UUID) -> None:
     if inbox.parked:
         await _wait_for_answer(context, job)
     ask = next(iter(inbox.asks.values()), None)
-    if ask is None:
-        await _judge_without_asking(context, job, inbox)
+    if ask is None and inbox.mock is None:
+        await _judge_rest(context, job, inbox)
         return
-    starts = await queries().claim_read_back(context.pool, id=job_id, pause=READ_BACK_PAUSE)
-    if starts is not None:
-        if await _is_given_up(context, job_id, starts):
-            return
+    pause = READ_BACK_PAUSE if ask is not None else _MOCK_PAUSE
+    starts = await queries().claim_read_back(context.pool, id=job_id, pause=pause)
+    if starts is None:
+        await _later(context, job, inbox, peeked, pause)
+    elif not await _is_given_up(context, job_id, starts):
         reach("judge.begun")
-        await _judge(context, job, inbox, ask, await read_back(context, job, ask.task_id))
-    else:
-        await _later(context, job, inbox, peeked)
+        found = None if ask is None else await read_back(context, job, ask.task_id)
+        await _judge(context, job, inbox, ask, found)
 
 
 async def _wait_for_answer(context: Context, job: Job) -> None:
@@ -111,11 +120,8 @@ async def _wait_for_answer(context: Context, job: Job) -> None:
             await enqueue(connection, SETTLE, job.id)
 
 
-async def _judge_without_asking(context: Context, job: Job, inbox: Inbox) -> None:
-    if inbox.mock is not None:
-        starts = await queries().count_start(context.pool, id=job.id)
-        if await _is_given_up(context, job.id, starts):
-            return
+async def _judge_rest(context: Context, job: Job, inbox: Inbox) -> None:
+    """Judge what can be judged by itself."""
     if inbox.verdicts:
         await _judge(context, job, inbox, None, None)
 
@@ -127,12 +133,12 @@ async def _is_given_up(context: Context, job_id: UUID, starts: int) -> bool:
     return True
 
 
-async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any) -> None:
-    """Another read-back was made a moment ago; judge what needs none, and come back for the rest."""
+async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any, pause: float) -> None:
+    """Somebody else is at it, or was a moment ago; judge what can be judged by itself, and come back for the rest."""
     since = peeked["read_back_at"] or peeked["clock"]
-    wait = since + timedelta(seconds=READ_BACK_PAUSE) - peeked["clock"]
-    inbox.asks.clear()
-    await _judge_without_asking(context, job, inbox)
+    wait = since + timedelta(seconds=pause) - peeked["clock"]
+    inbox.postpone_the_rest()
+    await _judge_rest(context, job, inbox)
     async with context.transaction() as connection:
         await enqueue(connection, SETTLE, job.id, delay=max(wait, timedelta(milliseconds=50)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service.db.sql import queries
@@ -66,14 +67,14 @@ async def test_a_dead_letter_that_is_tried_again_is_due_at_once_and_starts_count
         await driven.make_due(job)
         await begin(driven.context, "copy", uuid(job), Status.COPYING, lease=15)
         await run_task(driven.context, "copy", _raise, uuid(job))
-    [letter] = await queries_list(driven)
+    [letter] = await _dead_letters(driven)
     assert await queries().revive(driven.service.pool, id=letter["id"]) == uuid(job)
-    assert await queries_list(driven) == []
+    assert await _dead_letters(driven) == []
     assert (await driven.row(job)).starts == 0
     assert (await driven.drive(job))["status"] == "succeeded"
 
 
-async def queries_list(driven: Driven) -> list[Any]:
+async def _dead_letters(driven: Driven) -> list[Any]:
     return [row async for row in queries().list_dead(driven.service.pool)]
 
 
@@ -127,3 +128,37 @@ async def test_a_job_whose_hint_was_lost_is_found_by_the_sweep(driven: Driven) -
     await sweep(driven.context)
     [task] = await driven.sql("SELECT entrypoint, payload FROM pgqueuer")
     assert (task["entrypoint"], task["payload"]) == ("submit", uuid(job).bytes)
+
+
+async def _hints(driven: Driven) -> list[str]:
+    """Take all hints out of the queue and return them."""
+    rows = await driven.sql("DELETE FROM pgqueuer RETURNING entrypoint")
+    return sorted(row["entrypoint"] for row in rows)
+
+
+async def test_every_transition_hints_at_what_follows_from_it(driven: Driven) -> None:
+    job = await driven.submit("a lighthouse [fault:429]")
+    assert await _hints(driven) == ["submit"]
+    await driven.step(job)
+    assert await _hints(driven) == ["submit"], "sent again in a second"
+    await driven.step(job)
+    await driven.wait_for_callbacks(job)
+    assert await _hints(driven) == ["settle"], "the callback's; the first poll is far off and left to the sweep"
+    await driven.settle(job)
+    assert await _hints(driven) == ["copy"]
+    await driven.copy(job)
+    assert await _hints(driven) == []
+
+
+async def test_a_transaction_that_fails_leaves_neither_state_nor_event_nor_hint(driven: Driven) -> None:
+    job = await driven.called_back()
+    before, events = await driven.row(job), await driven.events(job)
+    await _hints(driven)
+    await driven.sql("ALTER TABLE events ADD CONSTRAINT bad CHECK (type <> 'job.copying')")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await driven.settle(job)
+    after = await driven.row(job)
+    assert (after.status, after.version, await driven.events(job)) == (before.status, before.version, events)
+    assert await driven.verdicts(job) == [None]
+    assert await driven.sql("SELECT FROM outputs") == []
+    assert await _hints(driven) == []

@@ -34,4 +34,3 @@ async def test_events_are_numbered_without_gaps_and_end_with_the_terminal_one(wo
         "job.succeeded",
     ]
     assert events[-1]["data"]["job"] == job
-
