@@ -53,48 +53,54 @@ async def copy(context: Context, job_id: UUID) -> None:
         await _decide(context, job, [error])
         return
     async with _renewing(context, job):
-        trouble = await _copy_all(context, job, target, [o for o in outputs if o.status != "stored"])
+        trouble, ended = await _copy_all(context, job, target, [o for o in outputs if o.status != "stored"])
     if trouble or not outputs:
         await _decide(context, job, trouble)
-    else:
+    elif not ended:
         await _complete(context, job)
 
 
-async def _copy_all(context: Context, job: Job, target: Target, outputs: list[Output]) -> list[OutputError]:
+async def _copy_all(
+    context: Context, job: Job, target: Target, outputs: list[Output]
+) -> tuple[list[OutputError], bool]:
+    """Copy outputs, some at once, each to its own end; returns what went wrong, and whether the job has ended."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(output: Output) -> OutputError | None:
+    async def one(output: Output) -> bool:
         async with turn:
-            try:
-                await _copy_output(context, job, target, output)
-            except OutputError as error:
-                return error
-            return None
+            return await _copy_output(context, job, target, output)
 
-    return [error for error in await asyncio.gather(*map(one, outputs)) if error is not None]
+    results = await asyncio.gather(*map(one, outputs), return_exceptions=True)
+    trouble = [result for result in results if isinstance(result, OutputError)]
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, OutputError):
+            raise result
+    return trouble, any(result is True for result in results)
 
 
-async def _copy_output(context: Context, job: Job, target: Target, output: Output) -> None:
+async def _copy_output(context: Context, job: Job, target: Target, output: Output) -> bool:
+    """Copy one output; returns whether the job has ended with it."""
     began = time.monotonic()
     async with context.buckets.client(target.spec) as s3:
         if output.status == "writing" and await _is_there(s3, target, output):
-            await _record_stored(context, job, output)
-            return
+            return await _record_stored(context, job, output)
         if output.status == "writing":
             # It was fixed, but never arrived: the next download decides anew what it is.
             await queries().unfix_output(context.pool, job_id=job.id, index=output.index, sha256=output.sha256)
         fixed = await _transfer(context, s3, job, target, output)
-    if fixed is not None:
-        await _record_stored(context, job, fixed)
-        metrics.BYTES_STORED.inc(fixed.bytes or 0)
-        log.info(
-            "output.stored",
-            job_id=show("job", job.id),
-            index=output.index,
-            bytes=fixed.bytes,
-            key=fixed.key,
-            seconds=round(time.monotonic() - began, 3),
-        )
+    if fixed is None:
+        return False
+    ended = await _record_stored(context, job, fixed)
+    metrics.BYTES_STORED.inc(fixed.bytes or 0)
+    log.info(
+        "output.stored",
+        job_id=show("job", job.id),
+        index=output.index,
+        bytes=fixed.bytes,
+        key=fixed.key,
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return ended
 
 
 async def _is_there(s3: S3, target: Target, output: Output) -> bool:
@@ -162,27 +168,28 @@ async def _fix(context: Context, output: Output) -> bool:
 _FIXED = ["job_id", "index", "media_type", "extension", "bytes", "width", "height", "sha256", "bucket", "key"]
 
 
-async def _record_stored(context: Context, job: Job, output: Output) -> None:
+async def _record_stored(context: Context, job: Job, output: Output) -> bool:
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         rows = queries().mark_stored(connection, job_id=job.id, index=output.index, sha256=output.sha256)
         outputs = [read_output(row) async for row in rows]
         # What lies in the bucket is listed, also when the job has ended meanwhile; but then no event tells of it.
         if locked is None or not outputs or locked.job.run != job.run:
-            return
-        await _tell_stored(connection, locked, outputs, output.index)
+            return False
+        ended = await _tell_stored(connection, locked, outputs, output.index)
         reach("copy.stored_before_commit")
     reach("copy.stored")
+    return ended
 
 
-async def _tell_stored(connection: Connection, locked: Locked, outputs: list[Output], index: int) -> None:
+async def _tell_stored(connection: Connection, locked: Locked, outputs: list[Output], index: int) -> bool:
     told: dict[str, Any] = {"output": outputs[index].as_json() if index < len(outputs) else None}
     if all(output.status == "stored" for output in outputs):
         also = (Told(EventType.OUTPUT_STORED, told),)
-        await record(connection, locked, Happening.ALL_STORED, outputs=outputs, also=also)
-        return
+        return await record(connection, locked, Happening.ALL_STORED, outputs=outputs, also=also) is not None
     # An output more: tries and starts are counted anew, and the lease stays what it is.
     await record(connection, locked, Happening.OUTPUT_STORED, outputs=outputs, told_of=told, tries=0, starts=0)
+    return False
 
 
 async def _complete(context: Context, job: Job) -> None:

@@ -80,7 +80,8 @@ async def record(
     after = replace(before, **{**fresh, **changes}, status=rule.next)
     told = [*also, Told(rule.event, told_of or {})] if rule.event else [*also]
     if outputs is None:
-        outputs = await outputs_of(connection, before.id)
+        # Only events show them.
+        outputs = await outputs_of(connection, before.id) if told else []
     after = await _save(connection, before, after, told, outputs, now)
     await _follow_up(connection, after, now)
     return Locked(after, now)

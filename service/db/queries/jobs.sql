@@ -117,6 +117,20 @@ WHERE id IN (
 )
 RETURNING id, status;
 
+-- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers)^
+-- A due job on its first start, in time, of a provider that we have a key for: state, attempt and what to send, at once.
+WITH taken AS (
+    UPDATE jobs SET status = :submitting, submit_state = :in_flight, attempt = attempt + 1, version = version + 1,
+        rereads = 0, nudged_at = NULL, due_at = least(now() + make_interval(secs => :silence), deadline_at)
+    WHERE id = :id AND status = :queued AND starts = 0 AND deadline_at > now() AND provider = ANY(:providers::text[])
+      AND due_at <= now() AND due_at >= now() - make_interval(secs => :late)
+      AND EXISTS (SELECT FROM job_inputs WHERE job_inputs.job_id = jobs.id)
+    RETURNING *
+), intent AS (
+    INSERT INTO attempts (job_id, number, run, worker_id) SELECT id, attempt, run, :worker_id FROM taken
+)
+SELECT taken.*, job_inputs.body FROM taken JOIN job_inputs ON job_inputs.job_id = taken.id;
+
 -- name: begin_attempt(job_id, number, run, worker_id)$
 -- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
 INSERT INTO attempts (job_id, number, run, worker_id, started_at)

@@ -1,0 +1,94 @@
+"""A submit whose outcome is open: sent again when it is known not to have run, watched when nobody knows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from service.db.pool import Connection
+from service.db.sql import queries
+from service.engine import errors
+from service.engine.context import Context, backoff
+from service.engine.ledger import SETTLE, Locked, enqueue, record
+from service.engine.verdicts import fail
+from service.jobs.lifecycle import Happening, SubmitState
+from service.jobs.model import Job
+
+RECORDING = 60.0  # seconds for which an outcome is held while the database is away
+_MAX_RESUBMITS = 5
+
+
+async def not_run(
+    context: Context, connection: Connection, locked: Locked, reason: str, retry_after: float | None
+) -> None:
+    """Put a job back into the queue: its submit is proven not to have run."""
+    job, throttled = locked.job, not reason.startswith("not sent")
+    tries = job.tries + 1
+    # A provider that says "later" (429) is obeyed until the deadline; one that can't be reached is given up earlier.
+    if not throttled and tries >= context.settings.submit.max_attempts:
+        await fail(context, connection, locked, errors.provider_unavailable(reason))
+        return
+    pause = backoff(tries - 1, 1.0, 60.0) if retry_after is None else timedelta(seconds=min(retry_after, 3600.0))
+    await _requeue(connection, locked, tries, locked.now + pause)
+
+
+async def _requeue(connection: Connection, locked: Locked, tries: int, due_at: datetime) -> None:
+    await record(connection, locked, Happening.SUBMIT_NOT_RUN, tries=tries, due_at=min(due_at, locked.job.deadline_at))
+
+
+async def leave_unclear(context: Context, connection: Connection, locked: Locked) -> None:
+    """Let a submit that may have run wait for its callback."""
+    job = locked.job
+    pending = await queries().has_unjudged_callbacks(connection, job_id=job.id)
+    if job.test and not pending:
+        # Test jobs are free, so they are simply sent again, a few times.
+        if job.tries + 1 >= _MAX_RESUBMITS:
+            await fail(context, connection, locked, errors.provider_unavailable("test submits fail"))
+        else:
+            await _requeue(connection, locked, job.tries + 1, locked.now + backoff(job.tries, 0.5, 10))
+        return
+    due = locked.now + timedelta(seconds=context.settings.submit.unknown_seconds)
+    await record(
+        connection,
+        locked,
+        Happening.SUBMIT_UNCLEAR,
+        submit_state=SubmitState.UNCLEAR,
+        due_at=min(due, max(job.deadline_at, locked.now)),
+    )
+
+
+async def watch(context: Context, connection: Connection, locked: Locked) -> None:
+    """A submit is due for a look: is its worker still at it, or has the time for a callback run out?"""
+    job = locked.job
+    if job.deadline_at <= locked.now:
+        error = errors.deadline_exceeded(job.deadline_seconds, "submitting")
+        await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
+    elif job.submit_state is SubmitState.IN_FLIGHT:
+        until = await queries().attempt_is_alive_until(
+            connection,
+            job_id=job.id,
+            number=job.attempt,
+            silence=context.silence,
+            window=context.settings.submit.window_seconds,
+            longest=_longest(context, job),
+        )
+        if until is not None and until > locked.now:
+            await record(
+                connection,
+                locked,
+                Happening.SUBMIT_UNCLEAR,
+                submit_state=SubmitState.IN_FLIGHT,
+                due_at=min(until + timedelta(milliseconds=50), job.deadline_at),
+            )
+        else:
+            await leave_unclear(context, connection, locked)
+            await enqueue(connection, SETTLE, job.id)
+    elif job.on_unclear == "resubmit" and job.tries + 1 < _MAX_RESUBMITS:
+        await _requeue(connection, locked, job.tries + 1, locked.now)
+    else:
+        await fail(context, connection, locked, errors.submit_unknown())
+
+
+def _longest(context: Context, job: Job) -> float:
+    """Return the seconds after which an attempt can't be under way any more, whatever its worker says."""
+    timeout = context.provider_settings(job.provider).submit_timeout_seconds
+    return context.settings.submit.window_seconds + timeout + RECORDING
