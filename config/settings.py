@@ -137,7 +137,9 @@ class CallbackSettings(_Section):
 
     max_bytes: int = Field(2**20, ge=1024, description="Largest callback body in bytes; more is 413.")
     kept_per_run: int = Field(
-        32, ge=1, description="Callbacks kept per run of a job; later ones are acknowledged and dropped."
+        32,
+        ge=1,
+        description="Callbacks kept per run of a job (per submit, if it has several); later ones are only acknowledged.",
     )
 
 

@@ -87,13 +87,22 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
     return after.job
 
 
+async def _task_of(connection: Connection, job: Job, attempt: Any) -> str | None:
+    """Return the task id that only the run's attempt knows: its job was canceled before the answer came."""
+    if attempt is None or attempt["run"] != job.run or attempt["task_id"] is None:
+        return None
+    task_id: str = attempt["task_id"]
+    taken = await queries().task_belongs_to_another(connection, provider=job.provider, task_id=task_id, job_id=job.id)
+    return None if taken else task_id
+
+
 async def _decide_start(
     connection: Connection, locked: Locked, accept_second_charge: bool
 ) -> tuple[Happening, dict[str, Any]]:
     """Decide where the next run begins: with the outputs that are known, with the task, or with a new submit."""
     job = locked.job
     attempt = await queries().last_attempt(connection, job_id=job.id)
-    task_id = job.provider_task_id or (attempt["task_id"] if attempt else None)
+    task_id = job.provider_task_id or await _task_of(connection, job, attempt)
     nothing_there = job.error is not None and job.error["code"] in _NOTHING_THERE
     fresh = {"provider_status": None, "progress": None, "verified_by": None}
     if task_id is not None and not nothing_there and not job.test:

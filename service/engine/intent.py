@@ -128,6 +128,10 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> I
         connection, job_id=job.id, number=attempt, run=job.run, worker_id=context.worker_id
     )
     if body is None:
+        # Nothing was sent, and a retry is to hear of the input, not of a second charge.
+        await queries().end_attempt(
+            connection, job_id=job.id, number=attempt, outcome="not_run", task_id=None, note="the input is gone"
+        )
         await fail(context, connection, begun, errors.input_gone())
         return None
     reach("submit.intent_before_commit")

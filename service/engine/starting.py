@@ -11,13 +11,10 @@ from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import LOOK_UP, SETTLE, Locked
 from service.ids import new_uuid, show
-from service.jobs.lifecycle import Status
+from service.jobs.lifecycle import UNDER_DEADLINE, Status
 from service.jobs.model import read_job
 
 log = structlog.get_logger()
-
-# A job whose task was given up is not due again until somebody revives it (or, where one watches, its deadline).
-_NEVER = 10 * 365 * 86_400.0  # seconds
 
 
 async def begin(context: Context, task: str, job_id: UUID, status: Status, *, lease: float) -> Locked | None:
@@ -30,10 +27,14 @@ async def begin(context: Context, task: str, job_id: UUID, status: Status, *, le
     )
     if row is None:
         return None
+    locked = Locked(read_job(row), row["clock"])
     if row["starts"] > context.settings.engine.max_starts:
+        if status in UNDER_DEADLINE and locked.job.deadline_at <= locked.now:
+            # Given up before, and nobody revived it in time: the task sees the deadline before anything else.
+            return locked
         await bury(context, task, job_id, f"started {row['starts'] - 1} times without an end")
         return None
-    return Locked(read_job(row), row["clock"])
+    return locked
 
 
 async def after_exception(context: Context, task: str, job_id: UUID, reason: str) -> None:
@@ -57,6 +58,6 @@ async def bury(context: Context, task: str, job_id: UUID, reason: str) -> None:
         if task == SETTLE:
             await queries().abandon_callbacks(connection, job_id=job_id)
         else:
-            await queries().put_off(connection, id=job_id, seconds=_NEVER)
+            await queries().lay_aside(connection, id=job_id, under_deadline=[s.value for s in UNDER_DEADLINE])
     metrics.DEAD_LETTERS.labels(task).inc()
     log.error("task.given_up", task=task, job_id=show("job", job_id), reason=reason[:500], next="genrelay dead retry")

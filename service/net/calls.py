@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -71,8 +72,9 @@ async def send(
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
             extensions={"trace": watch},
         )
-        # A timeout of our own around it all: httpx's read timeout starts anew with every byte.
-        reply = await _whole_reply(client, request)
+        # A time-out of our own around it all: httpx's starts anew with every byte that comes.
+        async with asyncio.timeout(timeout):
+            reply = await _whole_reply(client, request)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise (AnswerLostError if watch.sent else NotSentError)(type(error).__name__) from None
     return reply

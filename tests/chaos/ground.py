@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from base64 import urlsafe_b64decode
 from collections import Counter
@@ -49,6 +50,7 @@ class Ground:
     bucket: str
     folder: Path
     endpoint_url: str
+    path: str = field(default_factory=lambda: uuid4().hex)
     port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -80,7 +82,7 @@ class Ground:
     async def put_destination(self) -> None:
         """Make the destination `acme`."""
         async with self.client() as client:
-            given = destination(self.s3, self.bucket, endpoint_url=self.endpoint_url)
+            given = destination(self.s3, self.bucket, endpoint_url=self.endpoint_url, path=self.path)
             answer = await client.put("/v1/destinations/acme", json=given)
             assert answer.is_success, answer.text
 
@@ -160,7 +162,9 @@ class Ground:
         await self._check_callbacks()
         listed = [output["key"] for job in jobs for output in job["outputs"] if output["status"] == "stored"]
         keys = await asyncio.to_thread(self.s3.list_keys, self.bucket)
-        assert sorted(listed) == keys, "what is listed is what lies in the bucket, one object per output"
+        assert sorted(listed) == [key for key in keys if key.startswith(f"{self.path}/")], (
+            "what is listed is what lies in the bucket, one object per output"
+        )
         for job in jobs:
             of_this = [output for output in job["outputs"] if output["status"] == "stored"]
             if stored is not None:
@@ -197,13 +201,21 @@ def job_of(callback_url: str) -> UUID | None:
     return UUID(bytes=urlsafe_b64decode(token)[:16]) if token else None
 
 
+@functools.cache
+def _bucket(s3: S3Server) -> str:
+    s3.create_bucket("chaos")
+    return "chaos"
+
+
 @contextlib.asynccontextmanager
 async def ground(
     database_url: str, s3: S3Server, folder: Path, *, endpoint_url: str | None = None, **settings: str
 ) -> AsyncIterator[Ground]:
-    """Lend a ground with a bucket of its own. The sandbox tries a callback five times over 15 seconds."""
-    bucket = f"chaos-{uuid4().hex}"
-    await asyncio.to_thread(s3.create_bucket, bucket)
+    """Lend a ground. Its sandbox tries a callback five times over 15 seconds.
+
+    One bucket serves all grounds, each with a path of its own: a bucket costs the S3 server much.
+    """
+    bucket = _bucket(s3)  # once, and not in a thread: grounds are laid side by side
     sandbox = SandboxSettings(latency_seconds=0.02, callback_retry_seconds=(1.0, 2.0, 4.0, 8.0))
     async with serving_sandbox(sandbox) as fake:
         yield Ground(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from service.db.embedded import EmbeddedServer
 from service.db.pool import open_pool
@@ -35,19 +34,25 @@ async def crash_until_given_up(on: Ground, point: str, like: dict[str, Any]) -> 
     """Start again and again with the same point armed, until it is not reached any more; returns the job's id."""
     crashes, job = 0, ""
     while True:
-        async with on.process(GENRELAY_CRASH_AT=point, GENRELAY_ENGINE__MAX_STARTS=str(MOST)) as process:
+        async with on.process(
+            GENRELAY_CRASH_AT=armed(point, crashes), GENRELAY_ENGINE__MAX_STARTS=str(MOST)
+        ) as process:
             if not job:
                 await on.put_destination()
                 job = (await on.submit(**like))["id"]
             if await died(process, on):
                 crashes += 1
+                assert crashes < 10, on.logs()
                 continue
             async with on.client() as client:
                 assert (await client.get("/livez")).status_code == 200
-        # A submit that is taken up in time is not counted, for the sake of all those that don't crash.
-        letters = await on.fetch("SELECT task, reason FROM dead_letters")
-        assert crashes == (MOST + 1 if point.startswith("submit") else MOST), f"{letters}\n{on.logs()}"
+        assert crashes == (MOST + 1 if point.startswith("submit") else MOST), on.logs()
         return job
+
+
+def armed(point: str, crashes: int) -> str:
+    """A submit's first start is not counted, for the sake of all that don't crash; later ones pass the point twice."""
+    return f"{point}:2" if point.startswith("submit") and crashes else point
 
 
 async def died(process: Process, on: Ground) -> bool:
@@ -70,21 +75,30 @@ async def revive_all(on: Ground) -> None:
             assert await queries().revive(pool, id=letter["id"]) is not None
 
 
-@pytest.mark.parametrize("case", POISON, ids=lambda case: case[1])
+async def give_up_and_revive(on: Ground, point: str, task: str, like: dict[str, Any]) -> None:
+    job = {"id": await crash_until_given_up(on, point, like)}
+    [letter] = await on.fetch("SELECT task, reason FROM dead_letters")
+    assert letter["task"] == task
+    assert letter["reason"] == f"started {MOST} times without an end"
+    await revive_all(on)
+    async with on.process():
+        ended = await on.end(job)
+    assert ended["status"] == "succeeded", on.logs()
+    if "test_mode" in like:
+        assert [output["status"] for output in ended["outputs"]] == ["mock"]
+    else:
+        await on.check(ended, stored=1)
+
+
 async def test_a_task_that_crashes_its_worker_every_time_becomes_a_dead_letter_and_can_be_revived(
-    case: tuple[str, str, dict[str, Any]], postgres: EmbeddedServer, s3_server: S3Server, tmp_path: Path
+    postgres: EmbeddedServer, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    point, task, like = case
-    async with fresh_database(postgres) as url, ground(url, s3_server, tmp_path) as on:
-        job = {"id": await crash_until_given_up(on, point, like)}
-        [letter] = await on.fetch("SELECT task, reason FROM dead_letters")
-        assert letter["task"] == task
-        assert letter["reason"] == f"started {MOST} times without an end"
-        await revive_all(on)
-        async with on.process():
-            ended = await on.end(job)
-        assert ended["status"] == "succeeded", on.logs()
-        if "test_mode" in like:
-            assert [output["status"] for output in ended["outputs"]] == ["mock"]
-        else:
-            await on.check(ended, stored=1)
+    async def one(point: str, task: str, like: dict[str, Any]) -> None:
+        folder = tmp_path / task
+        folder.mkdir()
+        async with fresh_database(postgres) as url, ground(url, s3_server, folder) as on:
+            await give_up_and_revive(on, point, task, like)
+
+    async with asyncio.TaskGroup() as group:
+        for case in POISON:
+            group.create_task(one(*case))

@@ -52,6 +52,14 @@ async def test_an_output_that_can_never_be_stored_fails_the_job(
     assert job["outputs"][0]["status"] in {"pending", "writing"}
 
 
+async def test_an_output_on_a_host_that_is_not_the_providers_is_not_fetched(driven: Driven) -> None:
+    job = await driven.copying("a lighthouse [fault:v2_envelope]")
+    await driven.sql("UPDATE outputs SET source_url = replace(source_url, '127.0.0.1', 'localhost')")
+    job = await driven.copy(job)
+    assert (job["status"], job["error"]["code"]) == ("failed", "output_rejected")
+    assert driven.sandbox.tasks[job["provider_task_id"]].downloads.total() == 0
+
+
 async def test_a_file_without_end_is_refused_at_the_limit(database_url: str, s3_server: S3Server, bucket: str) -> None:
     more = {"GENRELAY_OUTPUTS__MAX_IMAGE_BYTES": "200000"}
     async with driven_world(database_url, s3_server, bucket, **more) as driven:

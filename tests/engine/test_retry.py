@@ -182,3 +182,31 @@ async def test_canceling_twice_changes_nothing_and_an_ended_job_is_not_canceled(
     done = await driven.sent("a lighthouse [fault:400]")
     answer = await driven.client.post(f"/v1/jobs/{done['id']}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (409, "already_ended")
+
+
+async def test_an_input_that_is_gone_when_the_job_is_sent_is_no_matter_of_a_second_charge(driven: Driven) -> None:
+    job = await driven.submit()
+    await driven.sql("DELETE FROM job_inputs WHERE job_id = $1", uuid(job))
+    job = await driven.drive(job)
+    assert (job["status"], job["error"]["code"]) == ("failed", "provider_unavailable")
+    answer = await driven.retry(job)
+    assert (answer.status_code, answer.json()["code"]) == (409, "input_gone")
+    assert driven.sandbox.submits == []
+
+
+async def test_a_task_of_an_earlier_run_is_not_gone_on_with_once_another_run_was_begun(driven: Driven) -> None:
+    job = await driven.drive(await driven.submit("a lighthouse [fault:failed=1]"))
+    assert (await driven.retry(job)).status_code == 202
+    job = await driven.cancel(job)
+    again = await _run_again(driven, job)
+    assert (again["status"], again["run"]) == ("succeeded", 3)
+    assert len(driven.sandbox.paid) == 2
+
+
+async def test_a_late_answer_that_names_another_jobs_task_is_not_gone_on_with(driven: Driven) -> None:
+    other = await driven.sent("a lighthouse [fault:stuck]")
+    async with driven.in_flight() as job:
+        await driven.cancel(job)
+    await driven.sql("UPDATE attempts SET task_id = $1 WHERE job_id = $2", other["provider_task_id"], uuid(job))
+    assert (await driven.retry(job)).status_code == 202
+    assert (await driven.row(job)).status == "queued"

@@ -74,6 +74,20 @@ async def test_a_dead_letter_that_is_tried_again_is_due_at_once_and_starts_count
     assert (await driven.drive(job))["status"] == "succeeded"
 
 
+async def test_a_job_that_was_given_up_still_ends_at_its_deadline(driven: Driven) -> None:
+    job = await driven.sent("a lighthouse [fault:stuck]", deadline_seconds=60)
+    for _ in range(5):
+        await driven.make_due(job)
+        assert await begin(driven.context, "look_up", uuid(job), Status.RUNNING, lease=15) is not None
+        await run_task(driven.context, "look_up", _raise, uuid(job))
+    assert len(await _dead_letters(driven)) == 1
+    row = await driven.row(job)
+    assert row.due_at == row.deadline_at
+    await driven.later(job, 61)
+    ended = await driven.look_up(job)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "deadline_exceeded")
+
+
 async def _dead_letters(driven: Driven) -> list[Any]:
     return [row async for row in queries().list_dead(driven.service.pool)]
 

@@ -102,6 +102,12 @@ UPDATE jobs SET starts = starts + 1 WHERE id = :id RETURNING starts;
 -- A task has ended well without changing its job.
 UPDATE jobs SET starts = 0 WHERE id = :id;
 
+-- name: lay_aside(id, under_deadline)!
+-- Its task was given up: the job is not due again before its deadline, or, without one, before somebody revives it.
+UPDATE jobs SET nudged_at = NULL, version = version + 1,
+    due_at = CASE WHEN status = ANY(:under_deadline::text[]) THEN greatest(deadline_at, now()) ELSE now() + interval '10 years' END
+WHERE id = :id AND completed_at IS NULL;
+
 -- name: put_off(id, seconds)!
 -- An open job is looked at again later.
 UPDATE jobs SET due_at = now() + make_interval(secs => :seconds), nudged_at = NULL, version = version + 1
