@@ -9,32 +9,28 @@ import pytest
 
 from service.net.calls import AnswerLostError, NotSentError, provider_client, send
 from service.providers.contract import HttpCall
+from tests.listening import answering, listening, ok
 from tests.world import free_port
 
 
 async def test_an_answer_that_trickles_for_ever_is_given_up_as_a_whole() -> None:
-    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone = asyncio.Event()
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-        loop = asyncio.get_running_loop()
-        end = loop.time() + 10
-        while loop.time() < end and not writer.is_closing():
+        hung_up = asyncio.ensure_future(reader.read())
+        while not hung_up.done():
             writer.write(b"x")
-            try:
-                await asyncio.wait_for(asyncio.shield(never), 0.02)
-            except TimeoutError:
-                continue
+            await asyncio.wait([hung_up], timeout=0.02)
+        gone.set()
 
-    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, provider_client() as client:
+    async with listening(trickle) as listener:
         began = time.monotonic()
-        with pytest.raises(AnswerLostError):
-            await send(client, HttpCall("GET", f"http://127.0.0.1:{port}/", {}), timeout=0.3)
-        assert time.monotonic() - began < 5
-    never.cancel()
+        async with provider_client() as client:
+            with pytest.raises(AnswerLostError):
+                await send(client, HttpCall("GET", f"http://127.0.0.1:{listener.port}/", {}), timeout=0.3)
+        assert time.monotonic() - began < 10
+        await gone.wait()
 
 
 async def test_a_refused_connection_is_known_not_to_have_been_sent() -> None:
@@ -43,30 +39,26 @@ async def test_a_refused_connection_is_known_not_to_have_been_sent() -> None:
             await send(client, HttpCall("POST", f"http://127.0.0.1:{free_port()}/", {}, b"{}"), timeout=2)
 
 
-async def test_a_connection_that_is_cut_after_the_request_is_unclear() -> None:
-    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.transport.abort()
-
-    server = await asyncio.start_server(cut, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, provider_client() as client:
+async def test_a_connection_that_is_closed_without_an_answer_is_unclear() -> None:
+    async with listening(answering()) as listener, provider_client() as client:
         with pytest.raises(AnswerLostError):
-            await send(client, HttpCall("POST", f"http://127.0.0.1:{port}/", {}, b"{}"), timeout=2)
+            await send(client, HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}"), timeout=2)
+    assert listener.connections == 1
 
 
 async def test_nothing_leaves_once_its_window_is_over() -> None:
-    arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        arrived.set_result(await reader.read(1))
-        writer.close()
-
-    server = await asyncio.start_server(note, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(answering(ok(b"{}"))) as listener:
         async with provider_client() as client:
             with pytest.raises(NotSentError):
-                call = HttpCall("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
+                call = HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}")
                 await send(client, call, timeout=2, not_after=10.0, clock=lambda: 10.1)
-        assert await arrived == b"", "the connection was opened, and closed without a byte"
+    assert listener.requests == []
+
+
+async def test_within_its_window_a_call_is_sent() -> None:
+    async with listening(answering(ok(b"{}"))) as listener:
+        async with provider_client() as client:
+            call = HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}")
+            reply = await send(client, call, timeout=2, not_after=10.0, clock=lambda: 9.9)
+        assert (reply.status, reply.body) == (200, b"{}")
+    assert len(listener.requests) == 1
