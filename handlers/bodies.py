@@ -19,7 +19,7 @@ _DRAIN_SECONDS = 5.0
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Return the whole body; raises Problem 413 as soon as it is known to be longer than `limit` bytes."""
-    if _told_length(scope) > limit:
+    if told_length(scope) > limit:
         await _refuse(scope, receive, limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -38,7 +38,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     raise ClientDisconnect
 
 
-def _told_length(scope: Scope) -> int:
+def told_length(scope: Scope) -> int:
+    """Return the Content-Length, 0 without one."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value[:18])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from handlers.auth import account_of
-from handlers.bodies import read_body, read_json
+from handlers.bodies import read_body, read_json, told_length
 from handlers.problems import Problem, invalid, not_found
 from handlers.query import MAX_WAIT, Query, page, read_flag, read_seconds, read_time
 from service.app import Service
@@ -25,12 +26,16 @@ from service.jobs.model import Job, job_json
 from service.jobs.request import read_request
 from service.outputs.bucket import signed_url
 from service.outputs.destinations import read_target
+from service.outputs.memory import MemoryBudget
 from service.providers.contract import Mistake
 from service.providers.registry import PROVIDERS
 from service.reading import JobFilter
 
 _LINK_SECONDS = 300
 _BIG = 256 * 1024  # bytes
+_COPIES = 3
+_BODIES_AT_ONCE = 4  # of the largest size
+_READ_SECONDS = 120
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
 
@@ -40,18 +45,14 @@ class Jobs:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._reading = service.reading
+        self._bodies = MemoryBudget(_BODIES_AT_ONCE * _COPIES * service.settings.http.max_body_bytes)
 
     async def create(self, request: Request) -> Response:
         """Take a job in: 202 once it is committed."""
         account = await account_of(self._service, request)
         key = _idempotency_key(request)
-        body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
-        given = await read_json(body)
-        if len(body) > _BIG:
-            # Checking megabytes of base64 would hold up everybody else on this loop.
-            wanted, digest = await asyncio.to_thread(_read, given)
-        else:
-            wanted, digest = _read(given)
+        async with self._room_for(request):
+            given, wanted, digest = await self._read(request)
         if isinstance(wanted, list):
             raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
         taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
@@ -60,6 +61,23 @@ class Jobs:
             return JSONResponse(job_json(taken.job, []), 202, headers)
         headers["Idempotency-Replayed"] = "true"
         return JSONResponse(await self._reading.show_job(taken.job), 202, headers)
+
+    def _room_for(self, request: Request) -> AbstractAsyncContextManager[object]:
+        """Hold memory for a big body: its bytes, its text and what is parsed out of it. Others wait in line."""
+        most = self._service.settings.http.max_body_bytes
+        told = min(told_length(request.scope) or most, most)
+        return self._bodies.reserve(told * _COPIES) if told > _BIG else nullcontext()
+
+    async def _read(self, request: Request) -> tuple[Any, Any, bytes]:
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
+        except TimeoutError:
+            raise Problem(408, "too_slow", f"the body did not arrive within {_READ_SECONDS} s") from None
+        given = await read_json(body)
+        # Checking megabytes of base64 would hold up everybody else on this loop.
+        wanted, digest = await asyncio.to_thread(_read, given) if len(body) > _BIG else _read(given)
+        return given, wanted, digest
 
     async def get(self, request: Request) -> Response:
         """Show a job, after waiting for its end if asked to."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 import structlog
 
-from config.settings import Settings, unknown_variables
+from config.settings import Settings, SettingsError, unknown_variables
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
 from service.crypto import Keyring
@@ -22,6 +22,7 @@ from service.db.pool import Pool, open_pool
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import SETTLE, enqueue_all
+from service.engine.nearby import transaction
 from service.engine.worker import Engine
 from service.events.endings import Endings
 from service.ids import new_uuid
@@ -59,12 +60,27 @@ def make_keyring(settings: Settings) -> Keyring:
         return Keyring([key.get_secret_value() for key in settings.secret_key])
     path = Path(settings.data_dir).expanduser() / "secret_key"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _write_once(path, secrets.token_urlsafe(48))
+    found = path.read_text(encoding="utf-8").strip()
+    if len(found) < 32:
+        raise SettingsError(f"{path}: holds fewer than 32 characters; put the secret back, or set GENRELAY_SECRET_KEY")
+    return Keyring([found])
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Make a file that nobody ever sees half written; whoever comes second leaves the first one's alone."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(secrets.token_urlsafe(48))
+        path.hardlink_to(draft)
     except FileExistsError:
         pass
-    return Keyring([path.read_text(encoding="utf-8").strip()])
+    finally:
+        draft.unlink()
 
 
 @asynccontextmanager
@@ -102,7 +118,14 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     if settings.bootstrap_api_key is not None:
         await accounts.bootstrap(settings.bootstrap_api_key.get_secret_value())
     endings = Endings(dsn)
-    inbox = Inbox(context.transaction, partial(enqueue_all, SETTLE), kept_per_run=settings.callbacks.kept_per_run)
+    # Callbacks have connections of their own: whatever else is slow, a provider waits five seconds at most.
+    inbox_pool = await open_pool(dsn, size=2, name="genrelay inbox", silence=settings.engine.heartbeat_seconds)
+    stack.push_async_callback(inbox_pool.close)
+    inbox = Inbox(
+        partial(transaction, inbox_pool, context.nearby),
+        partial(enqueue_all, SETTLE),
+        kept_per_run=settings.callbacks.kept_per_run,
+    )
     engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
     endings.start()
     stack.push_async_callback(endings.stop)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.db.pool import Pool
+from service.db.pool import Connection, Pool, transaction
 from service.db.sql import queries
 from service.engine.ledger import event_json
 from service.events.endings import Endings
@@ -18,6 +18,8 @@ from service.providers.contract import CallbackUnreadable, Provider
 from service.providers.registry import PROVIDERS
 
 _FIRST = UUID(int=0)
+_LISTS_AT_ONCE = 4
+_LIST_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Reading:
         self._pool = pool
         self._endings = endings
         self._source = source
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     async def find_job(self, account_id: UUID, job_id: UUID) -> Job | None:
         """Return a job of the account."""
@@ -71,8 +74,16 @@ class Reading:
         self, account_id: UUID, wanted: JobFilter, before: UUID | None, limit: int
     ) -> list[tuple[UUID, dict[str, Any]]]:
         """Return jobs, newest first, each with its id."""
+        # A filter that fits nothing walks through everything the account has: few at once, and not for long.
+        async with self._lists, transaction(self._pool) as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{_LIST_SECONDS}s'")
+            return await self._list_jobs(connection, account_id, wanted, before, limit)
+
+    async def _list_jobs(
+        self, connection: Connection, account_id: UUID, wanted: JobFilter, before: UUID | None, limit: int
+    ) -> list[tuple[UUID, dict[str, Any]]]:
         rows = queries().list_jobs(
-            self._pool,
+            connection,
             account_id=account_id,
             status=wanted.status,
             provider=wanted.provider,
@@ -87,7 +98,7 @@ class Reading:
         )
         jobs = [read_job(row) async for row in rows]
         outputs: dict[UUID, list[Output]] = {}
-        async for row in queries().list_outputs_of(self._pool, job_ids=[job.id for job in jobs]):
+        async for row in queries().list_outputs_of(connection, job_ids=[job.id for job in jobs]):
             outputs.setdefault(row["job_id"], []).append(read_output(row))
         return [(job.id, job_json(job, outputs.get(job.id, []))) for job in jobs]
 

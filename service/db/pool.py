@@ -25,10 +25,14 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InternalClientError,
+    # A failover has made it a standby, its disk or its memory is full: it can't write now, and it will again.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
     # A server restarted without its data in sight answers so for a moment.
     asyncpg.CannotConnectNowError,
     # We were stopped in the middle of a transaction, and it was ended for us.
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
 )
 
 
@@ -51,15 +55,22 @@ async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay", silence
     """Open a pool of up to `size` connections; JSON columns are Python values, times are aware and in UTC.
 
     silence: seconds after which PostgreSQL ends a transaction in which nothing happens. Ours wait for nobody, so its
-    process has been stopped, and others want the rows that it has locked.
+    process has been stopped, and others want the rows that it has locked. After twice as long it ends any transaction:
+    one whose statement is only half sent does not count as idle.
     """
+
+    async def set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        await _set_up(connection)
+        if connection.get_server_version() >= (17,):
+            await connection.execute(f"SET transaction_timeout = '{round(silence * 2000)}ms'")
+
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
         timeout=5,
         command_timeout=60,
-        init=_set_up,
+        init=set_up,
         reset=_leave_as_is,
         server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"}
         | {"idle_in_transaction_session_timeout": f"{round(silence * 1000)}ms"},

@@ -87,6 +87,12 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
     return after.job
 
 
+def _has_vanished(job: Job) -> bool:
+    """Return whether the job failed without a word of the provider's: its task is not known there."""
+    error = job.error
+    return error is not None and error["code"] == ErrorCode.PROVIDER_FAILED and error["provider"] is None
+
+
 async def _task_of(connection: Connection, job: Job, attempt: Any) -> str | None:
     """Return the task id that only the run's attempt knows: its job was canceled before the answer came."""
     if attempt is None or attempt["run"] != job.run or attempt["task_id"] is None:
@@ -111,6 +117,8 @@ async def _decide_start(
             return Happening.RETRY_FROM_OUTPUTS, {"due_at": locked.now}
         return Happening.RETRY_FROM_TASK, {**fresh, "provider_task_id": task_id, "due_at": locked.now}
     unclear = attempt is not None and attempt["outcome"] in {None, "unclear"} and not job.test
+    # A task that the provider accepted and then no longer knew may have run, whoever lost it.
+    unclear = unclear or (_has_vanished(job) and not job.test)
     if unclear and not accept_second_charge:
         raise NotPossibleError(
             "second_charge",

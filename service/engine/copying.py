@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from service import metrics
-from service.db.pool import DATABASE_AWAY, Connection
+from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context, backoff
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
@@ -107,7 +107,9 @@ async def _is_there(s3: S3, target: Target, output: Output) -> bool:
     assert output.key is not None
     assert output.sha256 is not None
     assert output.bytes is not None
-    found = await find_ours(s3, target.spec, output.key, sha256=output.sha256, size=output.bytes)
+    # Where it was fixed, also when the destination has got another bucket meanwhile.
+    spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
+    found = await find_ours(s3, spec, output.key, sha256=output.sha256, size=output.bytes)
     return bool(found)
 
 
@@ -210,10 +212,12 @@ async def _renewing(context: Context, job: Job) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(context.lease / 3)
             # While the database is away nobody else takes the job up either.
-            with suppress(*DATABASE_AWAY):
+            try:
                 await queries().renew_lease(
                     context.pool, id=job.id, status=Status.COPYING.value, run=job.run, lease=context.lease
                 )
+            except Exception as error:  # the copy goes on, fenced, also when another takes the job up beside it
+                log.warning("job.lease_not_renewed", job_id=show("job", job.id), reason=type(error).__name__)
 
     task = asyncio.create_task(renew())
     try:

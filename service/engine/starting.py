@@ -57,6 +57,8 @@ async def bury(context: Context, task: str, job_id: UUID, reason: str) -> None:
         await queries().bury(connection, id=new_uuid(), job_id=job_id, task=task, reason=reason[:500])
         if task == SETTLE:
             await queries().abandon_callbacks(connection, job_id=job_id)
+            # The clock may still find the truth out: what its own task has coming is not used up.
+            await queries().end_start(connection, id=job_id)
         else:
             await queries().lay_aside(connection, id=job_id, under_deadline=[s.value for s in UNDER_DEADLINE])
     metrics.DEAD_LETTERS.labels(task).inc()

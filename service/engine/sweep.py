@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import structlog
@@ -17,6 +18,9 @@ from service.jobs.lifecycle import Status
 log = structlog.get_logger()
 
 _MOST = 500
+# Rows that one statement of the housekeeping deletes, so that it locks little; an input may be megabytes long.
+_INPUTS, _KEYS, _ENGINE_LOG = 500, 1000, 5000
+_BATCHES = 50  # of each kind in one round, so that no kind keeps the others waiting for long
 
 
 async def sweep(context: Context) -> None:
@@ -50,8 +54,17 @@ async def _nudge(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
 
 
 async def keep_house(context: Context) -> None:
-    """Delete what has had its time, in batches."""
-    await queries().purge_inputs(context.pool)
-    await queries().purge_idempotency_keys(context.pool)
-    await queries().purge_engine_log(context.pool)
-    await queries().forget_dead_workers(context.pool)
+    """Delete what has had its time: batch by batch, at most 50 batches of each kind; the next round goes on."""
+    pool = context.pool
+    await _purge(_INPUTS, lambda: queries().purge_inputs(pool, limit=_INPUTS))
+    await _purge(_KEYS, lambda: queries().purge_idempotency_keys(pool, limit=_KEYS))
+    await _purge(_ENGINE_LOG, lambda: queries().purge_engine_log(pool, limit=_ENGINE_LOG))
+    await queries().forget_dead_workers(pool)
+
+
+async def _purge(batch: int, purge: Callable[[], Awaitable[str]]) -> None:
+    """Delete until less than a batch was left; every batch is a transaction of its own."""
+    for _ in range(_BATCHES):
+        told = await purge()  # PostgreSQL's own words: "DELETE 500"
+        if int(told.rpartition(" ")[2]) < batch:
+            return

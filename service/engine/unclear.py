@@ -9,26 +9,36 @@ from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context, backoff
 from service.engine.ledger import SETTLE, Locked, enqueue, record
-from service.engine.verdicts import fail
+from service.engine.verdicts import READ_BACK_PAUSE, fail
 from service.jobs.lifecycle import Happening, SubmitState
 from service.jobs.model import Job
 
 RECORDING = 60.0  # seconds for which an outcome is held while the database is away
-_MAX_RESUBMITS = 5
+_MAX_SUBMITS = 5  # of a run whose outcome stayed unclear
 
 
 async def not_run(
     context: Context, connection: Connection, locked: Locked, reason: str, retry_after: float | None
 ) -> None:
     """Put a job back into the queue: its submit is proven not to have run."""
-    job, throttled = locked.job, not reason.startswith("not sent")
-    tries = job.tries + 1
+    job, tries = locked.job, locked.job.tries + 1
     # A provider that says "later" (429) is obeyed until the deadline; one that can't be reached is given up earlier.
-    if not throttled and tries >= context.settings.submit.max_attempts:
-        await fail(context, connection, locked, errors.provider_unavailable(reason))
-        return
-    pause = backoff(tries - 1, 1.0, 60.0) if retry_after is None else timedelta(seconds=min(retry_after, 3600.0))
+    if reason.startswith("not sent"):
+        counted = await queries().count_attempts(connection, job_id=job.id, run=job.run)
+        if counted["unreachable"] >= context.settings.submit.max_attempts:
+            await fail(context, connection, locked, errors.provider_unavailable(reason))
+            return
+    pause = backoff(tries - 1, 1.0, 60.0)
+    if retry_after is not None:
+        # Obeyed, but a provider that says "at once" again and again does not get a loop of submits.
+        told = timedelta(seconds=min(retry_after, 3600.0))
+        pause = max(told, backoff(tries - 1, 0.5, 10.0))
     await _requeue(connection, locked, tries, locked.now + pause)
+
+
+async def _may_resubmit(connection: Connection, job: Job) -> bool:
+    counted = await queries().count_attempts(connection, job_id=job.id, run=job.run)
+    return bool(counted["unclear"] < _MAX_SUBMITS)
 
 
 async def _requeue(connection: Connection, locked: Locked, tries: int, due_at: datetime) -> None:
@@ -41,10 +51,10 @@ async def leave_unclear(context: Context, connection: Connection, locked: Locked
     pending = await queries().has_unjudged_callbacks(connection, job_id=job.id)
     if job.test and not pending:
         # Test jobs are free, so they are simply sent again, a few times.
-        if job.tries + 1 >= _MAX_RESUBMITS:
-            await fail(context, connection, locked, errors.provider_unavailable("test submits fail"))
-        else:
+        if await _may_resubmit(connection, job):
             await _requeue(connection, locked, job.tries + 1, locked.now + backoff(job.tries, 0.5, 10))
+        else:
+            await fail(context, connection, locked, errors.provider_unavailable("test submits fail"))
         return
     due = locked.now + timedelta(seconds=context.settings.submit.unknown_seconds)
     await record(
@@ -82,7 +92,12 @@ async def watch(context: Context, connection: Connection, locked: Locked) -> Non
         else:
             await leave_unclear(context, connection, locked)
             await enqueue(connection, SETTLE, job.id)
-    elif job.on_unclear == "resubmit" and job.tries + 1 < _MAX_RESUBMITS:
+    elif await queries().has_unjudged_callbacks(connection, job_id=job.id):
+        # Its callback is here, only the read-back has not been to be had yet: nothing is decided over its head.
+        await enqueue(connection, SETTLE, job.id)
+        again = min(locked.now + timedelta(seconds=READ_BACK_PAUSE), job.deadline_at)
+        await record(connection, locked, Happening.SUBMIT_UNCLEAR, submit_state=SubmitState.UNCLEAR, due_at=again)
+    elif job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
         await _requeue(connection, locked, job.tries + 1, locked.now)
     else:
         await fail(context, connection, locked, errors.submit_unknown())

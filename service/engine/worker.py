@@ -41,6 +41,7 @@ MANAGERS: dict[str, tuple[str, ...]] = {"provider": (SUBMIT, LOOK_UP, SETTLE), "
 
 _BATCH = 16
 _UNHEALTHY_AFTER = 5  # failures in a row
+_RAN_WELL = 60.0  # seconds
 
 
 async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
@@ -123,12 +124,17 @@ class Engine:
     async def _beat_forever(self) -> None:
         """Say that this worker lives, also while it drains: what it has under way is still its own."""
         while True:
-            with suppress(*DATABASE_AWAY):
+            try:
                 await queries().beat(self._context.pool, id=self._context.worker_id)
+            except DATABASE_AWAY as error:
+                log.warning("worker.no_heartbeat", reason=type(error).__name__)
+            except Exception as error:  # whatever it is, a worker that stops beating loses its submits to others
+                log.exception("worker.no_heartbeat", reason=type(error).__name__)
             await asyncio.sleep(self._context.silence / 4)
 
     async def _supervise(self, name: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 await act()
             except DATABASE_AWAY as error:
@@ -138,7 +144,9 @@ class Engine:
             except Exception as error:
                 log.exception("worker.failed", worker=name, reason=type(error).__name__)
                 metrics.WORKER_RESTARTS.labels(name).inc()
-                self._failures[name] = self._failures.get(name, 0) + 1
+                # In a row means soon after one another: a manager that ran well for a while begins to count anew.
+                before = 0 if time.monotonic() - began > _RAN_WELL else self._failures.get(name, 0)
+                self._failures[name] = before + 1
             else:
                 self._failures[name] = 0
             metrics.ENGINE_HEALTHY.set(1 if self.healthy else 0)

@@ -10,8 +10,6 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from service.db.pool import DATABASE_AWAY
-
 log = structlog.get_logger()
 
 CHANNEL = "genrelay_ended"
@@ -70,7 +68,7 @@ class Endings:
         while True:
             try:
                 await self._listen()
-            except DATABASE_AWAY as error:
+            except Exception as error:  # a listener that is silently dead is worse than one that logs
                 log.warning("listener.lost", channel=CHANNEL, reason=type(error).__name__)
             self.listening = False
             await asyncio.sleep(0.5)

@@ -18,7 +18,7 @@ from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
 S3 = Any  # an aiobotocore client; its methods are made at run time
 _TRIES = 4
 _FIRST_PAUSE = 0.05  # seconds
-_LEAST_SECONDS = 60.0
+REQUEST_SECONDS = 60.0  # for a request with its answer and botocore's second try; a dripping endpoint never ends
 _SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
 
 
@@ -91,10 +91,12 @@ async def put_once(
     sha256: bytes,
     media_type: str,
     metadata: Mapping[str, str],
+    seconds: float = REQUEST_SECONDS,
 ) -> Stored:
     """Write the object unless something is there; what is there and is ours counts as written.
 
-    sha256: 32 raw bytes, sent as the object's checksum and kept in its metadata. metadata: ASCII.
+    sha256: 32 raw bytes, sent as the object's checksum and kept in its metadata. metadata: ASCII. seconds: for each
+    request; a write has as much more as its body takes at 256 KiB a second.
     Raises DestinationConflict, DestinationDenied or DestinationUnavailable.
     """
     request = {
@@ -107,9 +109,9 @@ async def put_once(
         "Metadata": {**metadata, "sha256": sha256.hex()},
     }
     for attempt in range(_TRIES):
-        if await _put(s3, request, _LEAST_SECONDS + len(body) / _SLOWEST):
+        if await _put(s3, request, seconds + len(body) / _SLOWEST):
             return Stored(already=False)
-        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body))
+        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body), seconds=seconds)
         if ours is not None:
             return _decide_existing(key, ours=ours)
         # Another write was under way (409), or what was there is gone again: from the start.
@@ -139,25 +141,28 @@ def _decide_existing(key: str, *, ours: bool) -> Stored:
     raise DestinationConflict(f"something else is stored under the key {key}", s3_code="PreconditionFailed")
 
 
-async def find_ours(s3: S3, spec: BucketSpec, key: str, *, sha256: bytes, size: int) -> bool | None:
+async def find_ours(
+    s3: S3, spec: BucketSpec, key: str, *, sha256: bytes, size: int, seconds: float = REQUEST_SECONDS
+) -> bool | None:
     """Return True if the object under the key has our content, False if it has another, None if there is none.
 
-    Raises DestinationDenied (reading the head needs s3:GetObject) or DestinationUnavailable.
+    seconds: for each of the one or two requests. Raises DestinationDenied (reading the head needs s3:GetObject) or DestinationUnavailable.
     """
-    found = await _head(s3, spec, key)
-    if found is None or found["ContentLength"] != size:
+    found = await _head(s3, spec, key, seconds)
+    if found is None or found.get("ContentLength") != size:
         return None if found is None else False
     written = found.get("Metadata", {}).get("sha256")
     if written is not None:
         return bool(written == sha256.hex())
     # Only asked for when needed: with KMS, the checksum takes a permission more than the head.
-    found = await _head(s3, spec, key, ChecksumMode="ENABLED")
+    found = await _head(s3, spec, key, seconds, ChecksumMode="ENABLED")
     return None if found is None else bool(found.get("ChecksumSHA256") == base64.b64encode(sha256).decode())
 
 
-async def _head(s3: S3, spec: BucketSpec, key: str, **more: str) -> dict[str, Any] | None:
+async def _head(s3: S3, spec: BucketSpec, key: str, seconds: float, **more: str) -> dict[str, Any] | None:
     try:
-        head: dict[str, Any] = await s3.head_object(**spec.place(key), **more)
+        async with asyncio.timeout(seconds):
+            head: dict[str, Any] = await s3.head_object(**spec.place(key), **more)
     except ClientError as error:
         match read_s3_code(error):
             case "404" | "NoSuchKey" | "NotFound":

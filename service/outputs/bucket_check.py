@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.ids import new_uuid
-from service.outputs.bucket import S3, BucketSpec, find_ours, put_once
+from service.outputs.bucket import REQUEST_SECONDS, S3, BucketSpec, find_ours, put_once
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationError
 from service.outputs.keys import clean_path
 from service.outputs.s3_clients import Buckets
@@ -31,6 +33,9 @@ class Step:
 
 @dataclass
 class _Report:
+    """What the steps came to. seconds: how long each may take."""
+
+    seconds: float
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -43,10 +48,12 @@ class _Report:
             self.skip(name)
             return
         try:
-            await act()
-        except DestinationError as error:
-            code = error.s3_code or error.code.value
-            self.steps.append(Step(name, ok=False, code=code, message=error.message, hint=error.hint))
+            async with asyncio.timeout(self.seconds):
+                await act()
+        except (DestinationError, TimeoutError) as error:
+            told = decide_s3_error(error)
+            code = told.s3_code or told.code.value
+            self.steps.append(Step(name, ok=False, code=code, message=told.message, hint=told.hint))
         else:
             self.steps.append(Step(name, ok=True))
 
@@ -54,12 +61,15 @@ class _Report:
         self.steps.append(Step(name, ok=False, code="skipped", message="not tried after the failure before it"))
 
 
-async def check_bucket(buckets: Buckets, spec: BucketSpec, prefix: str) -> list[Step]:
+async def check_bucket(
+    buckets: Buckets, spec: BucketSpec, prefix: str, *, seconds: float = REQUEST_SECONDS
+) -> list[Step]:
     """Return what each step came to: endpoint, put, conditional_put, head, get, delete; never raises for S3's sake.
 
     prefix: the destination's path; the probe lies directly in it, and is deleted again whenever it was written.
+    seconds: for each step.
     """
-    report = _Report()
+    report = _Report(seconds)
     name = f"genrelay-probe-{new_uuid().hex}"
     async with AsyncExitStack() as stack:
         probe = _Probe(spec, key="/".join(filter(None, (clean_path(prefix), name))))
@@ -82,7 +92,7 @@ async def _clean_up(report: _Report, probe: _Probe) -> None:
     if probe.written is False:
         report.skip("delete")
         return
-    deleted = _Report()
+    deleted = _Report(report.seconds)
     await deleted.run("delete", probe.delete)
     if probe.written:
         report.steps += deleted.steps
@@ -132,7 +142,7 @@ class _Probe:
         with _as_destination_errors():
             answer = await self.s3.get_object(**self.spec.place(self.key))
             async with answer["Body"] as stream:
-                body = await stream.read()
+                body = await _read_start(stream, len(_BODY) + 1)
         if body != _BODY:
             raise DestinationDenied("the object came back with other content", s3_code="ContentChanged")
 
@@ -156,6 +166,14 @@ class _Probe:
             media_type="text/plain",
             metadata={"genrelay": "probe"},
         )
+
+
+async def _read_start(stream: Any, most: int) -> bytes:
+    """Read a body up to a length: whatever a server sends beyond it is not what we have written."""
+    body = b""
+    while len(body) < most and (chunk := await stream.read(most - len(body))):
+        body += chunk
+    return body
 
 
 def _digest(body: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """The HTTP session of our S3 clients: botocore's `http_session_cls`, with the guard below it.
 
 aiobotocore's own session follows redirects, obeys proxies from the environment, and asks its resolver for names only.
-This one does none of it: literal addresses and resolved ones pass the same check, right before a socket is made.
+This one does none of it: literal addresses and resolved ones pass the same check, right before a socket is made. And it
+reads no more of an answer than S3 would ever send: the endpoint may be anybody's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from service.net.resolver import find_addresses
 
 _SLICE = 2**18  # bytes of a large body that are handed to the socket at a time
 _WHOLE = 2**20  # bytes up to which a body goes out in one piece
+_LONGEST_ANSWER = 2**20  # bytes; errors and the answers to writes are a few hundred
 _KEEPALIVE = 12.0  # seconds; S3 closes idle connections after about 20
 
 
@@ -97,10 +99,10 @@ class S3HttpSession:
 
     async def send(self, request: Any) -> AioAWSResponse:
         """Send a prepared request (`AWSPreparedRequest`); raises botocore's errors, or Refused."""
-        with _as_botocore_errors(request):
+        with _as_botocore_errors(request.url):
             answer = await self._request(request)
             headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in answer.raw_headers}
-            response = AioAWSResponse(str(answer.url), answer.status, headers, answer)
+            response = _Response(str(answer.url), answer.status, headers, answer)
             if not request.stream_output:
                 await response.content
             return response
@@ -118,6 +120,32 @@ class S3HttpSession:
             data=_payload(request.body),
             allow_redirects=False,
         )
+
+
+class _Response(AioAWSResponse):  # type: ignore[misc]
+    """An answer; what is not streamed is read whole, as long as it is short."""
+
+    async def _content_prop(self) -> bytes:
+        if self._content is None:
+            # Not only within `send`: botocore comes here, too, for the error that answers a streamed request.
+            with _as_botocore_errors(self.url):
+                self._content = await _read_short(self.raw)
+        content: bytes = self._content
+        return content
+
+
+async def _read_short(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in answer.content.iter_any():
+            body += chunk
+            if len(body) > _LONGEST_ANSWER:
+                raise aiohttp.ClientPayloadError("the answer is too long")
+        await answer.wait_for_close()
+    except BaseException:
+        answer.close()
+        raise
+    return bytes(body)
 
 
 def _payload(body: Any) -> Any:
@@ -202,8 +230,8 @@ class _SocketFactory:
 
 
 @contextlib.contextmanager
-def _as_botocore_errors(request: Any) -> Iterator[None]:
-    where = {"endpoint_url": request.url.partition("?")[0]}
+def _as_botocore_errors(url: str) -> Iterator[None]:
+    where = {"endpoint_url": url.partition("?")[0]}
     try:
         yield
     except aiohttp.ClientSSLError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -65,24 +66,25 @@ class InputCheck:
         """Return every mistake of `given`, at most a hundred and a last one that counts the rest; never raises."""
         if is_bloated(given):
             return [Mistake(self._root or "body", f"must have at most {MAX_PARTS} fields and items in all")]
-        found: dict[str, Mistake] = {}
+        found: dict[str, Mistake | ErrorDetails] = {}
         for path, rule, got in find_unstorable(given):
             shown = self._show_path(path)
             found.setdefault(shown, Mistake(shown, rule, got))
         for error in self._find_errors(given):
-            path_shown = self._show_path(error["loc"])
             # What can't be stored was told already, in better words.
-            found.setdefault(path_shown, Mistake(path_shown, self._rule(error), _show_input(error)))
-        mistakes = list(found.values())
-        if len(mistakes) <= MISTAKES_TOLD:
-            return mistakes
-        return [
-            *mistakes[:MISTAKES_TOLD],
-            Mistake(self._root or "body", f"and {len(mistakes) - MISTAKES_TOLD} more mistakes"),
-        ]
+            found.setdefault(self._show_path(error["loc"]), error)
+        # A suggestion compares the name with every known one: thousands of them would hold up everybody else.
+        mistakes = [self._word(path, each) for path, each in islice(found.items(), MISTAKES_TOLD)]
+        if left := len(found) - len(mistakes):
+            mistakes.append(Mistake(self._root or "body", f"and {left} more mistakes"))
+        return mistakes
+
+    def _word(self, path: str, found: Mistake | ErrorDetails) -> Mistake:
+        return found if isinstance(found, Mistake) else Mistake(path, self._rule(found), _show_input(found))
 
     def _show_path(self, path: tuple[int | str, ...]) -> str:
-        parts = [_shorten(_printable(str(part)), SEGMENT_CHARACTERS) for part in path]
+        # A name may be megabytes long, and part of thousands of paths: only what is shown of it is looked at.
+        parts = [_shorten(_printable(str(part)[: SEGMENT_CHARACTERS + 1]), SEGMENT_CHARACTERS) for part in path]
         return ".".join([self._root, *parts] if self._root else parts) or "body"
 
     def _find_errors(self, given: Json) -> list[ErrorDetails]:

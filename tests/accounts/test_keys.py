@@ -50,3 +50,11 @@ async def test_a_revoked_key_opens_nothing_on_a_process_that_has_not_seen_it(poo
     assert await Accounts(pool).revoke_key(key_id)
     assert not await Accounts(pool).revoke_key(key_id)
     assert await Accounts(pool).authenticate(made) is None
+
+
+async def test_a_bootstrap_key_that_an_operator_revoked_stays_revoked(pool: Pool) -> None:
+    await Accounts(pool).bootstrap("the first key of them all")
+    [key] = await Accounts(pool).list_keys()
+    assert await Accounts(pool).revoke_key(key.id)
+    await Accounts(pool).bootstrap("the first key of them all")
+    assert await Accounts(pool).authenticate("the first key of them all") is None

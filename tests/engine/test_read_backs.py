@@ -90,6 +90,9 @@ async def test_a_task_the_provider_never_knows_ends_after_a_bounded_number_of_qu
     job = await driven.drive(await _ended(driven, "a lighthouse [fault:not_found=999]"))
     assert (job["status"], job["error"]["code"]) == ("failed", "provider_failed")
     assert driven.lookups(job) == 10
+    # The provider took it and lost it: whether it was charged nobody knows.
+    answer = await driven.retry(job)
+    assert (answer.status_code, answer.json()["code"]) == (409, "second_charge")
 
 
 async def test_success_without_outputs_ends_after_a_bounded_number_of_questions(driven: Driven) -> None:

@@ -101,6 +101,8 @@ async def test_callbacks_whose_judging_fails_for_good_are_abandoned_and_nothing_
     [letter] = await driven.sql("SELECT task FROM dead_letters")
     assert letter["task"] == "settle"
     assert (await driven.job(job))["status"] == "running"
+    # The clock still finds the truth out.
+    assert (await driven.row(job)).starts == 0
 
 
 async def test_a_leased_job_is_left_alone_until_the_lease_is_over(driven: Driven) -> None:

@@ -102,6 +102,16 @@ async def test_a_callback_that_comes_while_the_provider_is_silent_is_looked_at_a
     assert (await driven.settle(job))["status"] == "copying"
 
 
+async def test_the_unknown_time_does_not_run_out_over_a_callback_that_is_here(driven: Driven) -> None:
+    job = await driven.called_back(f"{UNCLEAR} [fault:lookup_500]", on_unclear="resubmit")
+    await driven.settle(job)
+    await driven.later(job, 601)
+    await submit(driven.context, uuid(job))
+    assert (await driven.row(job)).submit_state == "unclear"
+    assert (await driven.settle(job))["status"] == "copying"
+    assert len(driven.sandbox.paid) == 1
+
+
 async def test_a_task_that_the_provider_does_not_know_yet_is_asked_for_again(driven: Driven) -> None:
     job = await driven.called_back(f"{UNCLEAR} [fault:not_found]")
     await driven.settle(job)
@@ -170,6 +180,32 @@ async def test_a_429_is_obeyed_and_the_job_succeeds(driven: Driven) -> None:
     [first, second] = await driven.sql("SELECT * FROM attempts WHERE job_id = $1 ORDER BY number", uuid(job))
     assert (first["outcome"], second["outcome"]) == ("not_run", "accepted")
     assert first["note"].startswith("HTTP 429")
+
+
+async def test_a_429_that_says_at_once_makes_no_loop(driven: Driven) -> None:
+    job = await driven.sent("a lighthouse [fault:429=9, retry_after=0]")
+    for _ in range(4):
+        await driven.make_due(job)
+        await submit(driven.context, uuid(job))
+    row = await driven.row(job)
+    [clock] = await driven.sql("SELECT now()")
+    assert row.due_at is not None
+    assert row.tries == 5
+    assert (row.due_at - clock["now"]).total_seconds() > 5
+
+
+async def test_429s_are_not_counted_as_a_provider_that_cant_be_reached(driven: Driven) -> None:
+    job = await driven.sent("a lighthouse [fault:429=25] [fault:500_after] [fault:lost]", on_unclear="resubmit")
+    for _ in range(25):
+        await driven.make_due(job)
+        await submit(driven.context, uuid(job))
+    row = await driven.row(job)
+    assert (row.status, row.submit_state) == ("submitting", "unclear")
+    await driven.make_due(job)
+    await submit(driven.context, uuid(job))
+    assert (await driven.row(job)).status == "queued", (
+        "a first unclear submit is sent again, however many 429s there were"
+    )
 
 
 async def test_a_429_without_a_time_waits_two_seconds_at_most(driven: Driven) -> None:

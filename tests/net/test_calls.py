@@ -47,11 +47,10 @@ async def test_a_connection_that_is_closed_without_an_answer_is_unclear() -> Non
 
 
 async def test_nothing_leaves_once_its_window_is_over() -> None:
-    async with listening(answering(ok(b"{}"))) as listener:
-        async with provider_client() as client:
-            with pytest.raises(NotSentError):
-                call = HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}")
-                await send(client, call, timeout=2, not_after=10.0, clock=lambda: 10.1)
+    async with listening(answering(ok(b"{}"))) as listener, provider_client() as client:
+        with pytest.raises(NotSentError):
+            call = HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}")
+            await send(client, call, timeout=2, not_after=10.0, clock=lambda: 10.1)
     assert listener.requests == []
 
 

@@ -271,7 +271,7 @@ def test_busy_look_up_says_how_long_to_wait() -> None:
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (404, b""),
+        (200, {"code": 3, "msg": "no such task"}),
         (404, {"code": 404, "reason": "TASK_NOT_FOUND", "message": "task not found"}),
         (400, {"reason": "TASK_NOT_FOUND"}),
         (200, {"reason": "TASK_NOT_FOUND"}),
@@ -279,6 +279,11 @@ def test_busy_look_up_says_how_long_to_wait() -> None:
 )
 def test_unknown_task_is_not_found(status: int, body: Any) -> None:
     assert look_up(body, status) == ReadBack(TaskNotFound())
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>404 page not found</html>", {"message": "no Route matched"}])
+def test_a_gateways_404_says_nothing_about_the_task(body: Any) -> None:
+    assert look_up(body, 404) == ReadBack(LookUpUnavailable("HTTP 404"))
 
 
 # --- Callbacks ------------------------------------------------------------------------------------------------------

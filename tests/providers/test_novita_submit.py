@@ -10,7 +10,7 @@ import pytest
 from service.jobs.errors import ErrorCode
 from service.providers.contract import Accepted, HttpReply, NotRun, Rejected, SubmitOutcome, Unclear
 from service.providers.novita import PROVIDER
-from service.providers.novita.errors import REASONS, V2_CODES
+from service.providers.novita.errors import REASONS, V2_CODES, V2_REFUSALS
 
 TASK = "73fab7c0-e24f-4027-9df0-81ff8ce4bc1f"
 # Every documented name under the HTTP status it comes with.
@@ -89,7 +89,17 @@ def test_nonsense_is_no_task_id(task_id: Any) -> None:
     assert read(200, {"task_id": task_id}) == Unclear("HTTP 200 without a task id")
 
 
-@pytest.mark.parametrize("code", sorted(V2_CODES))
+@pytest.mark.parametrize("code", [-1, 5, 9, 1234])
+def test_v2_code_that_may_have_run_is_unclear(code: int) -> None:
+    assert isinstance(read(200, {"code": code, "msg": "some words", "data": {}}), Unclear)
+
+
+@pytest.mark.parametrize("reason", ["SOMETHING_NEW", "CREATE_TASK_FAILED"])
+def test_a_reason_under_http_200_that_may_have_run_is_unclear(reason: str) -> None:
+    assert isinstance(read(200, {"reason": reason, "message": "some words"}), Unclear)
+
+
+@pytest.mark.parametrize("code", sorted(V2_REFUSALS))
 def test_v2_code_under_http_200_is_a_refusal_with_a_hint(code: int) -> None:
     outcome = read(200, {"code": code, "msg": "some words", "data": {"task_id": ""}})
     assert isinstance(outcome, Rejected)

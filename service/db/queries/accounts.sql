@@ -16,7 +16,8 @@ WITH retired AS (
     UPDATE api_keys SET revoked_at = now() WHERE bootstrap AND digest <> :digest AND revoked_at IS NULL
 )
 INSERT INTO api_keys (id, account_id, digest, hint, bootstrap) VALUES (:id, :account_id, :digest, :hint, true)
-ON CONFLICT (digest) DO UPDATE SET revoked_at = NULL, bootstrap = true;
+-- One that an operator has revoked by hand stays so.
+ON CONFLICT (digest) DO UPDATE SET revoked_at = CASE WHEN api_keys.bootstrap THEN NULL ELSE api_keys.revoked_at END;
 
 -- name: account_of_key(digest)$
 -- Whose key it is; null for an unknown or revoked one.
@@ -29,7 +30,7 @@ FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id ORDER BY api_ke
 
 -- name: revoke_api_key(id)$
 -- From now on the key opens nothing.
-UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL RETURNING id;
+UPDATE api_keys SET revoked_at = now(), bootstrap = false WHERE id = :id AND revoked_at IS NULL RETURNING id;
 
 -- name: put_destination(id, account_id, name, spec, secret)^
 -- Makes or replaces a destination; `created` tells which.

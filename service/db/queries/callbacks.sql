@@ -43,8 +43,9 @@ SELECT * FROM callbacks WHERE job_id = :job_id AND id > :after ORDER BY id LIMIT
 -- name: forgotten_callbacks(grace, limit)
 -- Jobs whose inbox nobody has looked at for a while.
 SELECT DISTINCT job_id FROM (
+    -- In no order: a backlog that can't be judged now does not hide what can.
     SELECT job_id FROM callbacks WHERE verdict IS NULL AND received_at < now() - make_interval(secs => :grace)
-    ORDER BY received_at LIMIT :limit
+    ORDER BY random() LIMIT :limit
 ) old;
 
 -- name: abandon_callbacks(job_id)!

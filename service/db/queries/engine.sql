@@ -33,6 +33,6 @@ WITH letter AS (
 )
 SELECT job_id FROM letter;
 
--- name: purge_engine_log()!
--- PgQueuer's own log, which nobody else prunes.
-DELETE FROM pgqueuer_log WHERE id IN (SELECT id FROM pgqueuer_log WHERE created < now() - interval '1 hour' LIMIT 5000);
+-- name: purge_engine_log(limit)!
+-- A batch of PgQueuer's own log, which nobody else prunes.
+DELETE FROM pgqueuer_log WHERE id IN (SELECT id FROM pgqueuer_log WHERE created < now() - interval '1 hour' LIMIT :limit);

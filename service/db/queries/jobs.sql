@@ -26,9 +26,10 @@ UPDATE job_inputs SET purge_at = now() + make_interval(secs => :seconds) WHERE j
 -- The next run has begun.
 UPDATE job_inputs SET purge_at = NULL WHERE job_id = :job_id;
 
--- name: purge_inputs()!
--- Inputs whose time is up, in batches.
-DELETE FROM job_inputs WHERE job_id IN (SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT 500);
+-- name: purge_inputs(limit)!
+-- A batch of inputs whose time is up. Locked first: an input that the next run takes back at this moment stays.
+DELETE FROM job_inputs WHERE job_id = ANY (ARRAY(
+    SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT :limit FOR UPDATE SKIP LOCKED));
 
 -- name: lock_job(id)^
 -- The job for a transition. NO KEY: an insert that refers to the job does not wait for it.
@@ -177,10 +178,16 @@ ON CONFLICT (account_id, key) DO UPDATE SET request_digest = excluded.request_di
     WHERE idempotency_keys.created_at <= now() - interval '24 hours'
 RETURNING job_id;
 
--- name: purge_idempotency_keys()!
--- Keys older than their retention, in batches.
+-- name: purge_idempotency_keys(limit)!
+-- A batch of keys older than their retention.
 DELETE FROM idempotency_keys WHERE (account_id, key) IN
-    (SELECT account_id, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT 1000);
+    (SELECT account_id, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT :limit);
+
+-- name: count_attempts(job_id, run)^
+-- How many attempts of a run stayed unclear, and how many never reached the provider.
+SELECT count(*) FILTER (WHERE outcome = 'unclear' OR outcome IS NULL) AS unclear,
+       count(*) FILTER (WHERE outcome = 'not_run' AND note LIKE 'not sent%') AS unreachable
+FROM attempts WHERE job_id = :job_id AND run = :run;
 
 -- name: last_attempt(job_id)^
 -- The newest attempt of a job.

@@ -83,6 +83,9 @@ V2_CODES: dict[int, tuple[str, str]] = {
     8: ("SAMPLER_NOT_EXISTS", "Novita does not know this sampler; change `sampler_name`."),
     9: ("TIMEOUT", _LATER),
 }
+# Of these, the ones that say by themselves that nothing was begun: wrong, forbidden or unpaid requests.
+V2_TASK_UNKNOWN = 3
+V2_REFUSALS = frozenset({1, 2, 3, 4, 6, 7, 8})
 
 _BY_STATUS = {401: _KEY, 402: _BALANCE, 403: _ACCOUNT, 404: _RETIRED, 410: _RETIRED}
 _BY_DEFAULT = "Correct the input as Novita's message says and submit again."

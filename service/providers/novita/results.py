@@ -29,7 +29,7 @@ from service.providers.contract import (
     Succeeded,
     TaskNotFound,
 )
-from service.providers.novita.errors import ENDPOINT_GONE, REASONS, TASK_UNKNOWN, describe_failure, read_envelope
+from service.providers.novita.errors import REASONS, TASK_UNKNOWN, V2_TASK_UNKNOWN, describe_failure, read_envelope
 from service.providers.replies import (
     NotJson,
     read_integer,
@@ -86,7 +86,8 @@ def _read_trouble(reply: HttpReply, answer: dict[str, Json]) -> LookUpOutcome:
     reason = envelope.reason if envelope else None
     if reason == TASK_UNKNOWN and reply.status < 500:
         return TaskNotFound()
-    if reply.status == 404 and reason != ENDPOINT_GONE:  # a retired endpoint says nothing about the task
+    # Any other 404 is a retired endpoint's or a gateway's, and says nothing about the task.
+    if envelope is not None and envelope.reason is None and envelope.code == V2_TASK_UNKNOWN and reply.status < 500:
         return TaskNotFound()
     named = f" {reason}" if reason in REASONS else ""
     missing = " without a task" if 200 <= reply.status < 300 else ""

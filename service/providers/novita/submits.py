@@ -12,6 +12,7 @@ from service.providers.novita.errors import (
     ENDPOINT_GONE,
     RATE_LIMIT,
     REASONS,
+    V2_REFUSALS,
     Envelope,
     describe_rejection,
     read_envelope,
@@ -49,11 +50,13 @@ def _is_fine(envelope: Envelope) -> bool:
 
 
 def _status_inside(envelope: Envelope) -> int:
-    """Return the status that an error under HTTP 2xx should have had; V2's own small codes are plain refusals."""
+    """Return the status that an error under HTTP 2xx should have had; what we can't read may have run, so it is a 500."""
     if envelope.code is not None and 400 <= envelope.code < 600:
         return envelope.code
+    if envelope.reason is None and envelope.code in V2_REFUSALS:
+        return 400
     known = REASONS.get(envelope.reason or "")
-    return known.status if known else 400
+    return known.status if known else 500
 
 
 def _decide_refusal(reply: HttpReply, status: int, envelope: Envelope | None) -> SubmitOutcome:

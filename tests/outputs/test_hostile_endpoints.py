@@ -1,0 +1,142 @@
+"""S3 endpoints that send without end: an account may name any host, so what it sends is bounded in length and time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from service.outputs.bucket import BucketSpec, find_ours, put_once
+from service.outputs.bucket_check import _BODY, Step, check_bucket
+from service.outputs.errors import DestinationUnavailable
+from service.outputs.s3_clients import Buckets
+from tests.listening import Listener, http_answer, listening
+
+SECONDS = 1.0
+LONG = 2**26  # bytes
+MUCH_LESS = 2**25  # bytes; what the sockets of two connections hold comes on top of what is read
+BODY = b"a lighthouse at dawn"
+DIGEST = hashlib.sha256(BODY).digest()
+
+
+@dataclass
+class Hostile:
+    """An S3 server that keeps to the rules but for one method, which it answers without an end.
+
+    sent: bytes of such answers that went out. first: how they begin.
+    """
+
+    method: bytes
+    first: bytes
+    drips: bool = False
+    sent: int = 0
+    writes: int = 0
+    listener: Listener = field(default_factory=Listener)
+
+    async def answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method = self.listener.requests[-1].split()[0]
+        if method != self.method:
+            writer.write(self._fair(method))
+            return
+        writer.write(self.first)
+        while self.sent < LONG:
+            writer.write(b"x" if self.drips else bytes(2**16))
+            await writer.drain()
+            self.sent += 1 if self.drips else 2**16
+            await asyncio.sleep(0.01 if self.drips else 0)
+
+    def _fair(self, method: bytes) -> bytes:
+        if method == b"HEAD":
+            kept = f"x-amz-meta-sha256: {hashlib.sha256(_BODY).hexdigest()}"
+            return f"HTTP/1.1 200 OK\r\nContent-Length: {len(_BODY)}\r\n{kept}\r\nConnection: close\r\n\r\n".encode()
+        if method == b"GET":
+            return http_answer(200, _BODY)
+        self.writes += method == b"PUT"
+        return http_answer(412 if self.writes == 2 else 200)
+
+
+def begin(status: int, length: int = LONG) -> bytes:
+    return f"HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+async def check(buckets: Buckets, spec: BucketSpec, hostile: Hostile, seconds: float = 60) -> dict[str, Step]:
+    async with listening(hostile.answer) as hostile.listener:
+        there = replace(spec, endpoint_url=f"http://127.0.0.1:{hostile.listener.port}")
+        async with buckets.client(there):  # so that making it is not part of what is timed
+            return {step.step: step for step in await check_bucket(buckets, there, "", seconds=seconds)}
+
+
+@pytest.mark.parametrize(("method", "step"), [(b"PUT", "put"), (b"GET", "get"), (b"DELETE", "delete")])
+async def test_long_error_is_a_broken_connection_and_not_read_to_its_end(
+    buckets: Buckets, spec: BucketSpec, method: bytes, step: str
+) -> None:
+    hostile = Hostile(method, begin(403))
+    found = await check(buckets, spec, hostile)
+    assert found[step].code == "destination_unavailable"
+    assert hostile.sent < MUCH_LESS
+
+
+async def test_error_of_a_usual_length_is_still_read(buckets: Buckets, spec: BucketSpec) -> None:
+    error = b"<Error><Code>AccessDenied</Code><Message>" + b"x" * 2**19 + b"</Message></Error>"
+    found = await check(buckets, spec, Hostile(b"GET", begin(403, len(error)) + error))
+    assert found["get"].code == "AccessDenied"
+
+
+async def test_long_answer_to_a_write_is_a_broken_connection(buckets: Buckets, spec: BucketSpec) -> None:
+    hostile = Hostile(b"PUT", begin(200))
+    assert (await check(buckets, spec, hostile))["put"].code == "destination_unavailable"
+    assert hostile.sent < MUCH_LESS
+
+
+async def test_probe_that_comes_back_longer_is_not_read_to_its_end(buckets: Buckets, spec: BucketSpec) -> None:
+    hostile = Hostile(b"GET", begin(200) + _BODY)
+    found = await check(buckets, spec, hostile)
+    assert (found["get"].code, found["delete"].ok) == ("ContentChanged", True)
+    assert hostile.sent < MUCH_LESS
+
+
+@pytest.mark.parametrize(
+    ("method", "first", "step"),
+    [
+        (b"PUT", begin(200), "put"),
+        (b"PUT", begin(503), "put"),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nX-Slow: ", "conditional_put"),
+        (b"GET", begin(403), "get"),
+        (b"GET", begin(200, len(_BODY)), "get"),
+        (b"DELETE", begin(200), "delete"),
+    ],
+)
+async def test_dripping_answer_ends_a_step_of_the_check_in_its_time(
+    buckets: Buckets, spec: BucketSpec, method: bytes, first: bytes, step: str
+) -> None:
+    if first == begin(200, len(_BODY)):
+        first = begin(200)  # more than can drip in the time
+    async with asyncio.timeout(20):
+        found = await check(buckets, spec, Hostile(method, first, drips=True), SECONDS)
+    assert (found[step].code, found[step].message) == ("destination_unavailable", "the connection to S3 timed out")
+
+
+@pytest.mark.parametrize(
+    ("method", "first"), [(b"PUT", begin(200)), (b"PUT", begin(403)), (b"HEAD", b"HTTP/1.1 200 OK\r\nX-Slow: ")]
+)
+async def test_dripping_answer_ends_a_copy_as_unavailable(
+    buckets: Buckets, spec: BucketSpec, method: bytes, first: bytes
+) -> None:
+    hostile = Hostile(method, first, drips=True, writes=1)
+    async with asyncio.timeout(20), listening(hostile.answer) as hostile.listener:
+        there = replace(spec, endpoint_url=f"http://127.0.0.1:{hostile.listener.port}")
+        async with buckets.client(there) as s3:
+            with pytest.raises(DestinationUnavailable, match="timed out"):
+                await put_once(
+                    s3, there, "key", BODY, sha256=DIGEST, media_type="image/png", metadata={}, seconds=SECONDS
+                )
+
+
+async def test_head_without_a_length_is_not_ours(buckets: Buckets, spec: BucketSpec) -> None:
+    hostile = Hostile(b"HEAD", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", sent=LONG)
+    async with listening(hostile.answer) as hostile.listener:
+        there = replace(spec, endpoint_url=f"http://127.0.0.1:{hostile.listener.port}")
+        async with buckets.client(there) as s3:
+            assert await find_ours(s3, there, "key", sha256=DIGEST, size=len(BODY)) is False
