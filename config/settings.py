@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import NoDecode
 
 PREFIX = "GENRELAY_"
+# Where a test makes the process end or stop (service/points.py).
+_FOR_TESTS = (PREFIX + "CRASH_AT", PREFIX + "STOP_AT")
 
 
 class SettingsError(Exception):
@@ -129,7 +131,9 @@ class OutputSettings(_Section):
     max_pixels: int = Field(100_000_000, ge=1, description="Largest image in pixels.")
     memory_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of outputs in memory at once, per process.")
     concurrency: int = Field(16, ge=1, description="Jobs whose outputs one process copies at the same time.")
-    max_attempts: int = Field(8, ge=1, description="Tries to copy a job's outputs before it fails.")
+    max_attempts: int = Field(
+        30, ge=1, description="Tries to copy a job's outputs, 46 minutes by default, before it fails."
+    )
 
 
 class CallbackSettings(_Section):
@@ -377,7 +381,14 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     Most likely they are misspelt, so start-up warns of them.
     """
     environ = os.environ if environ is None else environ
-    known = {PREFIX + "CONFIG", PREFIX + "URL", PREFIX + "API_KEY", PREFIX + "API_KEY_FILE", *_known(Settings, PREFIX)}
+    known = {
+        PREFIX + "CONFIG",
+        PREFIX + "URL",
+        PREFIX + "API_KEY",
+        PREFIX + "API_KEY_FILE",
+        *_FOR_TESTS,
+        *_known(Settings, PREFIX),
+    }
     known |= {name + "_FILE" for name in known if _is_secret(name)}
     given = {name for name in environ if name.startswith(PREFIX)} | _names(_from_toml(environ)[0], PREFIX)
     return sorted(given - known)

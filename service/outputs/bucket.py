@@ -146,7 +146,8 @@ async def find_ours(
 ) -> bool | None:
     """Return True if the object under the key has our content, False if it has another, None if there is none.
 
-    seconds: for each of the one or two requests. Raises DestinationDenied (reading the head needs s3:GetObject) or DestinationUnavailable.
+    seconds: for each of the one or two requests. Raises DestinationDenied (reading the head needs s3:GetObject) or
+    DestinationUnavailable.
     """
     found = await _head(s3, spec, key, seconds)
     if found is None or found.get("ContentLength") != size:

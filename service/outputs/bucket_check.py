@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+
+import aiohttp
 
 from service.ids import new_uuid
 from service.outputs.bucket import REQUEST_SECONDS, S3, BucketSpec, find_ours, put_once
@@ -142,7 +143,7 @@ class _Probe:
         with _as_destination_errors():
             answer = await self.s3.get_object(**self.spec.place(self.key))
             async with answer["Body"] as stream:
-                body = await _read_start(stream, len(_BODY) + 1)
+                body = await _read_start(stream.content, len(_BODY) + 1)
         if body != _BODY:
             raise DestinationDenied("the object came back with other content", s3_code="ContentChanged")
 
@@ -168,7 +169,7 @@ class _Probe:
         )
 
 
-async def _read_start(stream: Any, most: int) -> bytes:
+async def _read_start(stream: aiohttp.StreamReader, most: int) -> bytes:
     """Read a body up to a length: whatever a server sends beyond it is not what we have written."""
     body = b""
     while len(body) < most and (chunk := await stream.read(most - len(body))):

@@ -125,13 +125,14 @@ class S3HttpSession:
 class _Response(AioAWSResponse):  # type: ignore[misc]
     """An answer; what is not streamed is read whole, as long as it is short."""
 
+    _content: bytes | None
+
     async def _content_prop(self) -> bytes:
         if self._content is None:
             # Not only within `send`: botocore comes here, too, for the error that answers a streamed request.
             with _as_botocore_errors(self.url):
                 self._content = await _read_short(self.raw)
-        content: bytes = self._content
-        return content
+        return self._content
 
 
 async def _read_short(answer: aiohttp.ClientResponse) -> bytes:
@@ -140,12 +141,15 @@ async def _read_short(answer: aiohttp.ClientResponse) -> bytes:
         async for chunk in answer.content.iter_any():
             body += chunk
             if len(body) > _LONGEST_ANSWER:
-                raise aiohttp.ClientPayloadError("the answer is too long")
-        await answer.wait_for_close()
+                break
+        else:
+            await answer.wait_for_close()
+            return bytes(body)
     except BaseException:
         answer.close()
         raise
-    return bytes(body)
+    answer.close()
+    raise aiohttp.ClientPayloadError("the answer is too long")
 
 
 def _payload(body: Any) -> Any:

@@ -26,7 +26,7 @@ SELECT number, 'successful', 0, 'settle', now() - interval '2 hours' FROM genera
 
 
 async def _count(driven: Driven, table: str) -> int:
-    [row] = await driven.sql(f"SELECT count(*) FROM {table}")  # noqa: S608
+    [row] = await driven.sql(f"SELECT count(*) FROM {table}")
     return int(row["count"])
 
 
