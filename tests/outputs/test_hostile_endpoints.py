@@ -64,7 +64,9 @@ class Hostile:
             return f"HTTP/1.1 200 OK\r\nContent-Length: {len(_BODY)}\r\n{kept}\r\nConnection: close\r\n\r\n".encode()
         if method == b"GET":
             return http_answer(200, _BODY)
-        self.writes += method == b"PUT"
+        if method == b"DELETE":
+            return http_answer(204)
+        self.writes += 1
         return http_answer(412 if self.writes == 2 else 200)
 
 
