@@ -80,9 +80,9 @@ async def test_no_body_of_a_job_gives_a_500(world: World, data: st.DataObject) -
     assert answer.status_code in {202, 400, 422}
     if answer.status_code != 202:
         after = await rows_of_jobs(world)
-        assert {name: after[name] for name in ("jobs", "job_inputs")} == {
-            name: before[name] for name in ("jobs", "job_inputs")
-        }
+        assert after["jobs"] == before["jobs"]
+        # Fewer, when one of the jobs before has ended meanwhile.
+        assert after["job_inputs"] <= before["job_inputs"]
 
 
 @BOUNDED
