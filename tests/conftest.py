@@ -14,6 +14,13 @@ from tests.world import World, running_world
 __all__ = ["bucket", "database_url", "free_buckets", "postgres", "s3_server", "world"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what starts many processes on one worker, one after another: side by side they would starve each other."""
+    for item in items:
+        if item.path.parent.name in {"chaos", "cli", "demo"}:
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
 @pytest.fixture
 async def world(database_url: str, s3_server: S3Server, bucket: str) -> AsyncIterator[World]:
     """A whole small world of this test's own."""

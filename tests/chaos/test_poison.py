@@ -46,7 +46,9 @@ async def crash_until_given_up(on: Ground, point: str, like: dict[str, Any]) -> 
                 continue
             async with on.client() as client:
                 assert (await client.get("/livez")).status_code == 200
-        assert crashes == (MOST + 1 if point.startswith("submit") else MOST), on.logs()
+        # A submit that is taken up in time is not counted yet: that is one start, or two when the next process was quick.
+        allowed = {MOST + 1, MOST + 2} if point.startswith("submit") else {MOST}
+        assert crashes in allowed, on.logs()
         return job
 
 
