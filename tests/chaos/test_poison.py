@@ -46,9 +46,9 @@ async def crash_until_given_up(on: Ground, point: str, like: dict[str, Any]) -> 
                 continue
             async with on.client() as client:
                 assert (await client.get("/livez")).status_code == 200
-        # A submit that is taken up in time is not counted yet: that is one start, or two when the next process was quick.
-        allowed = {MOST + 1, MOST + 2} if point.startswith("submit") else {MOST}
-        assert crashes in allowed, on.logs()
+        # A submit's point is also passed before its start is counted, by as many tasks as happen to hint at the job at
+        # once: that adds crashes, but no more than the bound above.
+        assert crashes > MOST if point.startswith("submit") else crashes == MOST, on.logs()
         return job
 
 
