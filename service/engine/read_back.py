@@ -25,8 +25,10 @@ async def read_back(context: Context, job: Job, task_id: str) -> ReadBack:
     timeout = context.provider_settings(job.provider).look_up_timeout_seconds
     began = time.monotonic()
     try:
-        reply = await send(context.provider_client, provider.look_up_call(access, task_id), timeout=timeout)
-        found = provider.read_look_up(task_id, reply)
+        reply = await send(
+            context.provider_client, provider.look_up_call(access, job.operation, task_id), timeout=timeout
+        )
+        found = provider.read_look_up(job.operation, task_id, reply)
     except (NotSentError, AnswerLostError) as error:
         found = ReadBack(LookUpUnavailable(str(error)))
     reach("judge.read_back")

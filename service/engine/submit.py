@@ -18,7 +18,7 @@ from service.ids import show
 from service.jobs.model import Job
 from service.net.calls import AnswerLostError, NotSentError, send
 from service.points import reach
-from service.providers.contract import HttpCall, NotRun, SubmitOutcome, TestMode, Unclear
+from service.providers.contract import HttpCall, NotRun, Ours, SubmitOutcome, TestMode, Unclear
 
 log = structlog.get_logger()
 
@@ -49,11 +49,12 @@ async def submit(context: Context, job_id: UUID) -> None:
 async def _build(context: Context, intent: Intent) -> HttpCall:
     job = intent.job
     mode = TestMode(job.test_status) if job.test_status else None  # type: ignore[arg-type]
+    reference = f"{show('job', job.id)}-{job.attempt}"
     url = context.callback_url(job.provider, job.id, job.attempt)
     provider = context.provider(job.provider)
 
     def build() -> HttpCall:
-        return provider.submit_call(intent.access, job.operation, json.loads(intent.body), url, mode)
+        return provider.submit_call(intent.access, job.operation, json.loads(intent.body), Ours(url, reference, mode))
 
     # Reading and writing megabytes of base64 would hold up every other job of this process.
     return await asyncio.to_thread(build) if len(intent.body) > _BIG else build()

@@ -2,6 +2,7 @@
 
 A provider never does I/O: it builds an `HttpCall`, somebody else sends it, and it reads the `HttpReply`. Whatever comes
 back, it answers with one of the types below; only `read_callback` raises, and only `CallbackUnreadable`.
+How to write one: docs/adding-a-provider.md.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class CheckedInput:
 
     body: JSON for the provider, without what is ours (webhook, test mode, storage, `key`), otherwise word for word.
     images: how many outputs it asks for (what rate limits count).
-    webhook, test_mode, storage, track_id: what the body said about delivery, to be obeyed by us.
+    webhook, test_mode, storage, track_id: what the body said about delivery, to be obeyed by us; none of it goes out.
     test_mode_disabled: the body said `enabled: false` in so many words (a contradiction to a top-level `true`).
     """
 
@@ -73,6 +74,28 @@ class ProviderAccess:
 
     base_url: str
     api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What we add to a submit.
+
+    callback_url: where the provider shall post, a secret; None when we can't be reached. reference: our own name for the
+    attempt, for providers that repeat one in their callbacks (ModelsLab's `track_id`); unique, and worth nothing to a forger.
+    test_mode: the job asks for a mock.
+    """
+
+    callback_url: str | None = field(default=None, repr=False)
+    reference: str = ""
+    test_mode: TestMode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MockCallback:
+    """The callback of a task that never was, in the provider's own shape; we post it ourselves."""
+
+    task_id: str
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +124,18 @@ class HttpReply:
 class Source:
     """One file the provider made: where to fetch it, and what the provider claims about it (only a claim).
 
-    url: http(s) URL; a secret while it is signed, so never log its query. ttl_seconds: None when not said.
+    url: http(s) URL; a secret while it is signed, so never log its query; None when the file came with the answer.
+    inline: the file itself, then. encoded: what the URL gives is the file's base64 text. ttl_seconds: None when not said.
     """
 
     index: int
     kind: OutputKind
-    url: str = field(repr=False)
+    url: str | None = field(default=None, repr=False)
     ttl_seconds: int | None = None
     claimed_type: str | None = None
     nsfw: dict[str, Json] | None = None
+    inline: bytes | None = field(default=None, repr=False)
+    encoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +247,42 @@ class CallbackUnreadable(Exception):  # noqa: N818 - a verdict more than an erro
 class Operation:
     """One thing a provider can be asked for.
 
-    input_schema: JSON Schema of `input`, shown at `/v1/providers`. Novita's path is relative to the base URL.
+    path: below the base URL. input_schema: JSON Schema of `input`, shown at `/v1/providers`. example: an input as the
+    documentation has one, which passes the check; None for an operation that only the settings know.
+    answers: "task" when the submit names a task that is read back later, "result" when the submit's own answer, minutes
+    later, is the result. takes_webhook: whether the submit carries our callback URL. native_test_mode: whether the provider
+    sends mocks itself; else we do. outputs: the kinds it makes.
     """
 
     name: str
     path: str
     input_schema: dict[str, Json] = field(repr=False)
+    example: Json = field(default=None, repr=False)
+    answers: Literal["task", "result"] = "task"
+    takes_webhook: bool = True
     native_test_mode: bool = False
+    outputs: tuple[OutputKind, ...] = ("image",)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationConfig:
+    """What the operator says about one operation; None leaves a known one as it is.
+
+    enabled: False takes it away. path: where it lives now, or, of an operation that we don't know, where it is.
+    """
+
+    enabled: bool = True
+    path: str | None = None
+    takes_webhook: bool | None = None
+    outputs: tuple[OutputKind, ...] | None = None
 
 
 class Provider(Protocol):
-    """A provider module's one object; registered in `service/providers/registry.py`."""
+    """A provider module's one object; registered in `service/providers/registry.py`.
+
+    A method that is given an operation also copes with one that the settings have taken away since, but for
+    `check_input` and `submit_call`, which are never asked about those.
+    """
 
     @property
     def name(self) -> str:
@@ -239,35 +290,41 @@ class Provider(Protocol):
         ...
 
     @property
+    def echoes_callback_url(self) -> bool:
+        """Return whether a read-back repeats the callback URL, which then is the proof that a task is the job's own."""
+        ...
+
+    @property
     def operations(self) -> Mapping[str, Operation]:
         """Return every operation by its name."""
+        ...
+
+    def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
+        """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
         ...
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
         """Check `input` of a job against the documentation; every mistake at once, paths begin with `input`."""
         ...
 
-    def submit_call(
-        self,
-        access: ProviderAccess,
-        operation: str,
-        body: dict[str, Json],
-        callback_url: str | None,
-        test_mode: TestMode | None,
-    ) -> HttpCall:
-        """Build the submit; `body` is a CheckedInput's, `callback_url` is ours (None: we can't be reached)."""
+    def submit_call(self, access: ProviderAccess, operation: str, body: dict[str, Json], ours: Ours) -> HttpCall:
+        """Build the submit; `body` is a CheckedInput's."""
         ...
 
     def read_submit(self, operation: str, reply: HttpReply) -> SubmitOutcome:
         """Read the answer to a submit; never raises."""
         ...
 
-    def look_up_call(self, access: ProviderAccess, task_id: str) -> HttpCall:
+    def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
         """Build the read-back of one task."""
         ...
 
-    def read_look_up(self, task_id: str, reply: HttpReply) -> ReadBack:
+    def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:
         """Read the answer to a read-back; never raises. An answer about another task is LookUpUnavailable."""
+        ...
+
+    def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
+        """Build the callback that the provider would send for a test job, from `ours` and `body` alone."""
         ...
 
     def read_callback(self, body: bytes) -> CallbackHint:

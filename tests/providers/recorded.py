@@ -46,7 +46,7 @@ class Sample:
             case "submit":
                 return provider.read_submit(self.said["operation"], self.reply)
             case "look_up":
-                return provider.read_look_up(self.said["task_id"], self.reply).outcome
+                return provider.read_look_up(self.said.get("operation", ""), self.said["task_id"], self.reply).outcome
             case "callback":
                 return provider.read_callback(self.body)
         raise AssertionError(f"no reader called {self.reads}")

@@ -17,6 +17,7 @@ from service.providers.contract import (
     CheckedInput,
     HttpReply,
     Mistake,
+    Ours,
     ProviderAccess,
     ReadBack,
     TaskNotFound,
@@ -28,6 +29,7 @@ from .recorded import Sample, fits, load_samples
 
 ACCESS = ProviderAccess("https://provider.example", "sk_our-own-key")
 CALLBACK = "https://relay.example/v1/callbacks/some/secret-token"
+OURS = Ours(CALLBACK, "job_01-1")
 SUBMIT_OUTCOMES = contract.SubmitOutcome.__args__
 LOOK_UP_OUTCOMES = contract.LookUpOutcome.__args__
 STATES = contract.State.__args__
@@ -138,7 +140,7 @@ def test_submit_carries_our_key_and_our_callback_and_shows_neither(sample: Sampl
     provider, operation = PROVIDERS[sample.provider], sample.said["operation"]
     checked = provider.check_input(operation, sample.said["body"])
     assert isinstance(checked, CheckedInput)
-    call = provider.submit_call(ACCESS, operation, checked.body, CALLBACK, None)
+    call = provider.submit_call(ACCESS, operation, checked.body, OURS)
     sent = repr(call.headers) + (call.body or b"").decode()
     assert call.method == "POST"
     assert call.url.startswith(ACCESS.base_url + "/")
@@ -153,13 +155,13 @@ def test_submit_carries_our_key_and_our_callback_and_shows_neither(sample: Sampl
 def test_submit_without_callback_names_none(name: str, operation: str) -> None:
     checked = PROVIDERS[name].check_input(operation, first_input(name, operation))
     assert isinstance(checked, CheckedInput)
-    call = PROVIDERS[name].submit_call(ACCESS, operation, checked.body, None, None)
+    call = PROVIDERS[name].submit_call(ACCESS, operation, checked.body, Ours())
     assert b"webhook" not in (call.body or b"")
 
 
 @each_provider
 def test_look_up_asks_for_the_task_and_keeps_its_id_together(name: str) -> None:
-    call = PROVIDERS[name].look_up_call(ACCESS, "a+b=c")
+    call = PROVIDERS[name].look_up_call(ACCESS, next(iter(PROVIDERS[name].operations)), "a+b=c")
     assert "a+b=c" not in call.url
     assert ACCESS.api_key not in repr(call)
 
@@ -204,7 +206,7 @@ def test_arbitrary_json_is_checked_or_answered_with_mistakes(name: str, operatio
     def check(value: Any) -> None:
         checked = PROVIDERS[name].check_input(operation, value)
         if isinstance(checked, CheckedInput):
-            PROVIDERS[name].submit_call(ACCESS, operation, checked.body, CALLBACK, None)
+            PROVIDERS[name].submit_call(ACCESS, operation, checked.body, OURS)
             return
         assert checked
         for mistake in checked:
@@ -220,7 +222,7 @@ def assert_readers_stand(name: str, operation: str, status: int, body: bytes) ->
     provider, reply = PROVIDERS[name], HttpReply(status, {"retry-after": "soon"}, body)
     submitted = provider.read_submit(operation, reply)
     assert isinstance(submitted, SUBMIT_OUTCOMES)
-    looked_up = provider.read_look_up("73fab7c0", reply)
+    looked_up = provider.read_look_up(operation, "73fab7c0", reply)
     assert isinstance(looked_up, ReadBack)
     assert isinstance(looked_up.outcome, LOOK_UP_OUTCOMES)
     assert_storable(submitted)

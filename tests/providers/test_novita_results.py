@@ -32,7 +32,9 @@ def answer(status: Any = "TASK_STATUS_SUCCEED", images: Any = (), **task: Any) -
 
 def look_up(body: Any, status: int = 200, **headers: str) -> ReadBack:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return PROVIDER.read_look_up(TASK, HttpReply(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw))
+    return PROVIDER.read_look_up(
+        "txt2img", TASK, HttpReply(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw)
+    )
 
 
 def outcome(body: Any, status: int = 200) -> LookUpOutcome:
@@ -218,7 +220,9 @@ def test_answer_without_task_id_is_taken_for_the_one_asked_for(task_id: Any) -> 
 
 def test_integer_ids_compare_as_text() -> None:
     body = json.dumps(answer(task_id=13446970)).encode()
-    assert PROVIDER.read_look_up("13446970", HttpReply(200, {}, body)).outcome == Succeeded("TASK_STATUS_SUCCEED", ())
+    assert PROVIDER.read_look_up("txt2img", "13446970", HttpReply(200, {}, body)).outcome == Succeeded(
+        "TASK_STATUS_SUCCEED", ()
+    )
 
 
 @pytest.mark.parametrize(

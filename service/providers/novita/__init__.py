@@ -18,11 +18,14 @@ from service.providers.contract import (
     HttpReply,
     Json,
     Mistake,
+    MockCallback,
     Operation,
+    OperationConfig,
+    Ours,
+    Provider,
     ProviderAccess,
     ReadBack,
     SubmitOutcome,
-    TestMode,
 )
 from service.providers.novita import calls, inputs, results, submits
 
@@ -38,32 +41,36 @@ class Novita:
     """The module's one object: `contract.Provider` by delegation."""
 
     name = "novita"
+    echoes_callback_url = True
     operations = OPERATIONS
+
+    def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
+        """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
+        if operations:
+            raise ValueError("not yet")
+        return self
+
+    def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
+        """Build the callback that the provider would send for a test job."""
+        raise NotImplementedError
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
         """Check `input` of a job against the documentation; every mistake at once."""
         return inputs.check_input(operation, given)
 
-    def submit_call(
-        self,
-        access: ProviderAccess,
-        operation: str,
-        body: dict[str, Json],
-        callback_url: str | None,
-        test_mode: TestMode | None,
-    ) -> HttpCall:
+    def submit_call(self, access: ProviderAccess, operation: str, body: dict[str, Json], ours: Ours) -> HttpCall:
         """Build the submit; raises ValueError for a test job without callback URL."""
-        return calls.submit_call(access, self.operations[operation].path, body, callback_url, test_mode)
+        return calls.submit_call(access, self.operations[operation].path, body, ours)
 
     def read_submit(self, operation: str, reply: HttpReply) -> SubmitOutcome:
         """Read the answer to a submit; never raises."""
         return submits.read_submit(reply)
 
-    def look_up_call(self, access: ProviderAccess, task_id: str) -> HttpCall:
+    def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
         """Build the read-back of one task."""
         return calls.look_up_call(access, task_id)
 
-    def read_look_up(self, task_id: str, reply: HttpReply) -> ReadBack:
+    def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:
         """Read the answer to a read-back; never raises."""
         return results.read_look_up(task_id, reply)
 

@@ -11,21 +11,16 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from service.providers.contract import HttpCall, Json, ProviderAccess, TestMode
+from service.providers.contract import HttpCall, Json, Ours, ProviderAccess, TestMode
 
 
-def submit_call(
-    access: ProviderAccess,
-    path: str,
-    body: dict[str, Json],
-    callback_url: str | None,
-    test_mode: TestMode | None,
-) -> HttpCall:
+def submit_call(access: ProviderAccess, path: str, body: dict[str, Json], ours: Ours) -> HttpCall:
     """Build the submit; `path` is the operation's.
 
     Raises ValueError for a test job without callback URL: test mode is a setting of the webhook, so without one Novita
     would run the task and charge for it.
     """
+    callback_url, test_mode = ours.callback_url, ours.test_mode
     if test_mode is not None and callback_url is None:
         raise ValueError("a test job at Novita needs a callback URL, else it would be a paid one")
     if callback_url is not None:

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own only from Python 3.12 on
 
 from service.providers.checking import STRICT
-from service.providers.contract import TaskStatus
-from service.providers.fields import MIB, Base64Image, check_http_url
+from service.providers.fields import MIB, Base64Image
+from service.providers.ours import CustomStorageSettings, WebhookSettings
 
 Sampler = Literal[
     "Euler a",
@@ -80,7 +80,6 @@ Prompt = Annotated[str, Field(min_length=1, max_length=1024)]
 NegativePrompt = Annotated[str, Field(max_length=1024)]
 # A choice of 0, 1, 2; as a Literal pydantic would take `true` for 1.
 NsfwLevel = Annotated[int, Field(ge=0, le=2)]
-HttpUrl = Annotated[str, AfterValidator(check_http_url), Field(json_schema_extra={"format": "uri"})]
 
 _BASE64 = Field(json_schema_extra={"contentEncoding": "base64"})
 # "10 Mb" on the page, taken as MiB: what lies between, Novita may judge.
@@ -89,39 +88,6 @@ ReferenceImage = Annotated[str, AfterValidator(Base64Image(10 * MIB).check), _BA
 
 
 # --- extra ----------------------------------------------------------------------------------------------------------
-
-
-@with_config(STRICT)
-class TestModeSettings(TypedDict):
-    """A mock event instead of a paid task."""
-
-    enabled: bool
-    return_task_status: TaskStatus
-
-
-@with_config(STRICT)
-class WebhookSettings(TypedDict):
-    """Where the customer wants to hear; Novita gets our URL instead."""
-
-    url: HttpUrl
-    test_mode: NotRequired[TestModeSettings]
-
-
-@with_config(STRICT)
-class AwsS3Settings(TypedDict):
-    """The customer's bucket; we write to it, Novita never hears of it."""
-
-    region: Name
-    bucket: Name
-    path: str
-    save_to_path_directly: NotRequired[bool]
-
-
-@with_config(STRICT)
-class CustomStorageSettings(TypedDict):
-    """Only S3 is documented."""
-
-    aws_s3: NotRequired[AwsS3Settings]
 
 
 @with_config(STRICT)
