@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from config.loading import section_by_name
 from config.settings import PREFIX, Settings
 
 _MARKDOWN = """\
@@ -23,6 +24,8 @@ end. AWS's own variables (`AWS_ENDPOINT_URL_S3`, region and the like) keep their
 
 This page is made from the code: `python -m config.reference markdown > docs/settings.md`.
 """
+# Stands for a name in the path of a setting that there is one of per name.
+NAME = "<name>"
 _TOML = """\
 # Every setting with its default; name this file in GENRELAY_CONFIG. Environment variables win over it.
 # Made from the code: python -m config.reference toml > config/genrelay.example.toml
@@ -44,12 +47,21 @@ class Setting:
         """Return the environment variable that sets it."""
         return PREFIX + "__".join(self.path).upper()
 
+    @property
+    def named(self) -> bool:
+        """Return whether there is one of it per name."""
+        return NAME in self.path
+
 
 def list_settings(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[Setting]:
     """Yield every setting: those of a section first, then its sections."""
     below = []
     for name, field in model.model_fields.items():
         kind = field.annotation
+        named = section_by_name(kind)
+        if named is not None:
+            below.append((named, (*path, name, NAME)))
+            continue
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             below.append((kind, (*path, name)))
             continue
@@ -94,7 +106,12 @@ def toml() -> str:
     for setting in list_settings():
         if setting.section != section:
             section = setting.section
-            lines.append(f"# {section}" + (f"\n[{'.'.join(setting.path[:-1])}]" if len(setting.path) > 1 else ""))
+            # A section with a name of its own must not begin by itself.
+            head = "\n# " if setting.named else "\n"
+            lines.append(f"# {section}" + (f"{head}[{'.'.join(setting.path[:-1])}]" if len(setting.path) > 1 else ""))
+        if setting.named:
+            lines += [f"# {setting.description}", f"# {setting.path[-1]} = {_toml_value(setting.default)}", ""]
+            continue
         lines += [f"# {setting.description}", f"#{setting.path[-1]} = {_toml_value(setting.default)}", ""]
     return "\n".join(lines)
 

@@ -1,142 +1,69 @@
-"""Every setting of genrelay, with its default and what it is for.
-
-Settings come from environment variables prefixed `GENRELAY_` (nested with `__`), from a TOML file named by
-`GENRELAY_CONFIG`, and, for secrets, from files named by `…_FILE`. Nothing is read at import: call `load_settings()`.
-"""
+"""Every setting of genrelay, with its default and what it is for; `config.loading` reads them."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from config.providers import ProvidersSettings
+from config.shapes import Section, check_origin, split_list
+
 PREFIX = "GENRELAY_"
-# Where a test makes the process end or stop (service/points.py).
-_FOR_TESTS = (PREFIX + "CRASH_AT", PREFIX + "STOP_AT")
 
 
-class SettingsError(Exception):
-    """The settings can't be used; the message lists every mistake, one per line, by variable name."""
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http or https URL")
-    if parts.port == 0:  # reading it raises ValueError for one that is no number up to 65535
-        raise ValueError("must not have port 0")
-    if parts.query or parts.fragment or parts.username:
-        raise ValueError("must not carry a query, a fragment or user information")
-    return value.rstrip("/")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-_BASE_URL = "Origin of the provider's API; the operator's own choice, so not guarded."
-_OUTPUT_HOSTS = "Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host."
-
-
-class ProviderSettings(_Section):
-    """One provider: our key there and where it lives."""
-
-    api_key: SecretStr | None = Field(
-        None, description="Our API key at the provider; without it jobs for it are refused."
-    )
-    base_url: str = Field("", description=_BASE_URL)
-    output_hosts: Annotated[list[str], NoDecode] = Field(default_factory=list, description=_OUTPUT_HOSTS)
-    submit_timeout_seconds: float = Field(
-        60.0, gt=0, description="How long one submit may take before it counts as unclear."
-    )
-    look_up_timeout_seconds: float = Field(15.0, gt=0, description="How long one read-back may take.")
-
-    _lists = field_validator("output_hosts", mode="before")(_split)
-    _base_url = field_validator("base_url")(_origin)
-
-    @field_validator("output_hosts")
-    @classmethod
-    def _host_names(cls, hosts: list[str]) -> list[str]:
-        for host in hosts:
-            bare = host.removeprefix("*.")
-            if host != "*" and (not bare or any(c in bare for c in "/:*@ ")):
-                raise ValueError(f"{host!r}: a host name without port or path, `*.name`, or `*`")
-        return [host.lower() for host in hosts]
-
-
-class NovitaSettings(ProviderSettings):
-    """Novita AI."""
-
-    base_url: str = Field("https://api.novita.ai", description=_BASE_URL)
-    output_hosts: Annotated[list[str], NoDecode] = Field(
-        default_factory=lambda: [
-            "faas-output-image.s3.ap-southeast-1.amazonaws.com",
-            "faas-output-video.s3.ap-southeast-1.amazonaws.com",
-        ],
-        description=_OUTPUT_HOSTS,
-    )
-
-
-class ModelsLabSettings(ProviderSettings):
-    """ModelsLab enterprise."""
-
-    base_url: str = Field("https://modelslab.com", description=_BASE_URL)
-    output_hosts: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"], description=_OUTPUT_HOSTS)
-
-
-class ProvidersSettings(_Section):
-    """All providers."""
-
-    novita: NovitaSettings = Field(default_factory=NovitaSettings)
-    modelslab: ModelsLabSettings = Field(default_factory=ModelsLabSettings)
-
-
-class SubmitSettings(_Section):
+class SubmitSettings(Section):
     """How a job is sent to its provider."""
 
     unknown_seconds: float = Field(600, ge=0, description="How long an unclear submit waits for its callback.")
     window_seconds: float = Field(
         5, gt=0, description="A worker sends only this long (monotonic) after its committed intent."
     )
-    max_attempts: int = Field(
-        20, ge=1, description="Submits that were proven not to run before the job fails as provider_unavailable."
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        description="Submits that could not reach the provider before the job fails as provider_unavailable; none: it waits"
+        " until its deadline.",
     )
 
 
-class ReconcileSettings(_Section):
+class BreakerSettings(Section):
+    """When a provider that is down is left alone."""
+
+    failures: int = Field(
+        5, ge=1, description="Calls in a row without an answer, or with a 5xx, that open the breaker."
+    )
+    first_seconds: float = Field(5, gt=0, description="The first pause before one call tries whether it is back.")
+    max_seconds: float = Field(60, gt=0, description="The longest such pause.")
+
+
+class ReconcileSettings(Section):
     """When a job is read back although no callback came."""
 
     first_seconds: float = Field(30, gt=0, description="First poll after the submit.")
     max_seconds: float = Field(300, gt=0, description="Longest pause between two polls.")
 
 
-class OutputSettings(_Section):
+class OutputSettings(Section):
     """What may be downloaded, and how much of it at a time."""
 
     max_image_bytes: int = Field(128 * 2**20, ge=1, description="Largest image in bytes.")
     max_video_bytes: int = Field(2 * 2**30, ge=1, description="Largest video or audio file in bytes.")
     max_pixels: int = Field(100_000_000, ge=1, description="Largest image in pixels.")
     memory_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of outputs in memory at once, per process.")
+    max_answer_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="Largest answer of a provider in bytes; some carry the images themselves."
+    )
     concurrency: int = Field(16, ge=1, description="Jobs whose outputs one process copies at the same time.")
     max_attempts: int = Field(
         30, ge=1, description="Tries to copy a job's outputs, 46 minutes by default, before it fails."
     )
 
 
-class CallbackSettings(_Section):
+class CallbackSettings(Section):
     """How callbacks are received."""
 
     max_bytes: int = Field(2**20, ge=1024, description="Largest callback body in bytes; more is 413.")
@@ -147,7 +74,7 @@ class CallbackSettings(_Section):
     )
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """Our own HTTP interface."""
 
     max_body_bytes: int = Field(
@@ -158,7 +85,7 @@ class HttpSettings(_Section):
     )
 
 
-class DeliverySettings(_Section):
+class DeliverySettings(Section):
     """How events are delivered to subscribers."""
 
     retry_schedule: Annotated[list[float], NoDecode] = Field(
@@ -167,7 +94,7 @@ class DeliverySettings(_Section):
         min_length=1,
         max_length=20,
     )
-    _lists = field_validator("retry_schedule", mode="before")(_split)
+    _lists = field_validator("retry_schedule", mode="before")(split_list)
 
     @field_validator("retry_schedule")
     @classmethod
@@ -177,7 +104,7 @@ class DeliverySettings(_Section):
         return pauses
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """The workers."""
 
     sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for overdue work.")
@@ -188,18 +115,23 @@ class EngineSettings(_Section):
         " taken up within twice this, as long as sweeps come more often than every three quarters of it.",
     )
     drain_seconds: float = Field(
-        75,
+        320,
         gt=0,
-        description="After SIGTERM, work under way may take this long; what is left then is handed back."
-        " Keep it above a submit's timeout.",
+        description="After SIGTERM, work under way may take this long; what is left then is handed back. Keep it above the"
+        " longest call's timeout: a call that is cut off ends as submit_unknown.",
     )
     concurrency: int = Field(64, ge=4, description="Provider calls and verdicts one process has under way at a time.")
+    calls: int = Field(
+        32,
+        ge=1,
+        description="Calls one process has under way that a provider answers with the result itself, minutes later.",
+    )
     max_starts: int = Field(
         5, ge=1, description="Times a task may crash its worker or raise before it becomes a dead letter."
     )
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """How long things are kept."""
 
     retry_inputs_seconds: float = Field(
@@ -207,7 +139,7 @@ class RetentionSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """A service's settings, all of them."""
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL to use; none starts one in the data folder.")
@@ -224,6 +156,7 @@ class Settings(_Section):
     )
     providers: ProvidersSettings = Field(default_factory=ProvidersSettings)
     submit: SubmitSettings = Field(default_factory=SubmitSettings)
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     outputs: OutputSettings = Field(default_factory=OutputSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
@@ -247,7 +180,7 @@ class Settings(_Section):
     @field_validator("secret_key", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        return _split(value)
+        return split_list(value)
 
     @field_validator("secret_key")
     @classmethod
@@ -269,12 +202,12 @@ class Settings(_Section):
     @field_validator("public_url")
     @classmethod
     def _public_origin(cls, value: str | None) -> str | None:
-        return _origin(value) if value else None
+        return check_origin(value) if value else None
 
     @field_validator("allowed_private_subnets", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
-        parts = _split(value)
+        parts = split_list(value)
         if isinstance(parts, list):
             return [ip_network(part) if isinstance(part, str) else part for part in parts]
         return parts
@@ -292,122 +225,3 @@ class Settings(_Section):
         if value not in {"auto", "json", "console"}:
             raise ValueError("must be auto, json or console")
         return value
-
-
-def _is_secret(name: str) -> bool:
-    return name.endswith(("_KEY", "_URL"))
-
-
-def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Nest the `GENRELAY_` variables; a `…_FILE` twin of a secret is read, its last newline dropped."""
-    tree: dict[str, Any] = {}
-    mistakes: list[str] = []
-    reserved = {PREFIX + "CONFIG", PREFIX + "URL", PREFIX + "API_KEY", PREFIX + "API_KEY_FILE"}
-    for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in reserved or value == "":
-            continue
-        path = name
-        if name.endswith("_FILE") and _is_secret(name.removesuffix("_FILE")):
-            path = name.removesuffix("_FILE")
-            if environ.get(path):
-                mistakes.append(f"{name}: {path} is given too; give one of them")
-                continue
-            try:
-                value = Path(value).read_text(encoding="utf-8").rstrip("\r\n")  # noqa: PLW2901
-            except (OSError, UnicodeDecodeError) as error:
-                mistakes.append(f"{name}: can't be read ({type(error).__name__})")
-                continue
-        _put(tree, path.removeprefix(PREFIX).lower().split("__"), value)
-    return tree, mistakes
-
-
-def _put(tree: dict[str, Any], path: list[str], value: object) -> None:
-    for part in path[:-1]:
-        below = tree.setdefault(part, {})
-        if not isinstance(below, dict):
-            return
-        tree = below
-    tree[path[-1]] = value
-
-
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _from_toml(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    path = environ.get(PREFIX + "CONFIG")
-    if not path:
-        return {}, []
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8")), []
-    except (OSError, UnicodeDecodeError) as error:
-        return {}, [f"{PREFIX}CONFIG: {path} can't be read ({type(error).__name__})"]
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"{PREFIX}CONFIG: {path} is not TOML ({error})"]
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    return PREFIX + "__".join(str(part).upper() for part in location if isinstance(part, str))
-
-
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from the environment and from the TOML file it names; the environment wins.
-
-    Raises SettingsError with every mistake at once, each with its variable's name and never with a secret's value.
-    """
-    environ = os.environ if environ is None else environ
-    from_file, mistakes = _from_toml(environ)
-    from_env, more = _from_environment(environ)
-    mistakes += more
-    given = _merge(from_file, from_env)
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        mistakes += [f"{_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
-    if given.get("database_url") and not _split(given.get("secret_key")):
-        mistakes.append(f"{PREFIX}SECRET_KEY: required with a database of your own ({PREFIX}DATABASE_URL)")
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
-    return settings
-
-
-def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Names of `GENRELAY_` variables, and of keys in the TOML file written like them, that no setting reads.
-
-    Most likely they are misspelt, so start-up warns of them.
-    """
-    environ = os.environ if environ is None else environ
-    known = {
-        PREFIX + "CONFIG",
-        PREFIX + "URL",
-        PREFIX + "API_KEY",
-        PREFIX + "API_KEY_FILE",
-        *_FOR_TESTS,
-        *_known(Settings, PREFIX),
-    }
-    known |= {name + "_FILE" for name in known if _is_secret(name)}
-    given = {name for name in environ if name.startswith(PREFIX)} | _names(_from_toml(environ)[0], PREFIX)
-    return sorted(given - known)
-
-
-def _names(tree: dict[str, Any], prefix: str) -> set[str]:
-    names: set[str] = set()
-    for key, value in tree.items():
-        below = isinstance(value, dict)
-        names |= _names(value, f"{prefix}{key.upper()}__") if below else {prefix + key.upper()}
-    return names
-
-
-def _known(model: type[BaseModel], prefix: str) -> set[str]:
-    names: set[str] = set()
-    for name, field in model.model_fields.items():
-        below = field.annotation
-        if isinstance(below, type) and issubclass(below, BaseModel):
-            names |= _known(below, f"{prefix}{name.upper()}__")
-        else:
-            names.add(prefix + name.upper())
-    return names

@@ -13,7 +13,8 @@ from typing import Literal
 
 import structlog
 
-from config.settings import Settings, SettingsError, unknown_variables
+from config.loading import SettingsError, unknown_variables
+from config.settings import Settings
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
 from service.crypto import Keyring

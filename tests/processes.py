@@ -17,8 +17,8 @@ from pathlib import Path
 
 import httpx
 
+from config.loading import load_settings
 from config.logging import set_up_logging
-from config.settings import load_settings
 from service.app import Role
 from service.serving import serve as run
 

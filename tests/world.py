@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from config.settings import load_settings
+from config.loading import load_settings
 from handlers.app import make_app
 from service.app import Service, running_service
 from service.demo.s3server import S3Server

@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 def read_settings() -> Settings:
     """Return the settings and set up logging by them; raises Failure with every mistake at once."""
+    from config.loading import SettingsError, load_settings
     from config.logging import set_up_logging
-    from config.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()

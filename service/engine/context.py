@@ -10,7 +10,8 @@ from uuid import UUID
 
 import httpx
 
-from config.settings import ProviderSettings, Settings
+from config.providers import ProviderSettings
+from config.settings import Settings
 from service.callbacks import tokens
 from service.crypto import Keyring
 from service.db.pool import Connection, Pool

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.settings import load_settings
+from config.loading import load_settings
 from handlers.app import make_app
 from service.app import make_keyring, running_service
 from service.demo.s3server import S3Server

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from config.settings import load_settings
+from config.loading import load_settings
 from handlers.app import make_app
 from service.app import running_service
 from service.demo.s3server import S3Server

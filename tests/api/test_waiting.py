@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from config.settings import load_settings
+from config.loading import load_settings
 from handlers.app import make_app
 from service.app import running_service
 from service.events.endings import Endings

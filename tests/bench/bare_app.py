@@ -20,8 +20,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from config.loading import load_settings
 from config.logging import set_up_logging
-from config.settings import Settings, load_settings
+from config.settings import Settings
 from handlers.app import make_app
 from service.app import running_service
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import SettingsError, load_settings
+from config.loading import SettingsError, load_settings
 from service.app import make_keyring
 
 

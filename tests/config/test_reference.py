@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from config.loading import load_settings, unknown_variables
 from config.reference import markdown, toml
-from config.settings import Settings, load_settings, unknown_variables
+from config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

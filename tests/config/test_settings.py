@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from config.loading import SettingsError, load_settings, unknown_variables
 from config.reference import list_settings, show_default
-from config.settings import Settings, SettingsError, load_settings, unknown_variables
+from config.settings import Settings
 
 KEY = "a text of thirty-two characters or more"
 CONTRACT = {
@@ -231,9 +232,9 @@ class Watched(type(os.environ)):
         note("all")
         return super().__iter__()
 os.environ.__class__ = Watched
-import config.settings, config.logging, handlers.app, service.app, service.cli, service.serving
+import config.loading, config.logging, handlers.app, service.app, service.cli, service.serving
 print(read)
-config.settings.load_settings()
+config.loading.load_settings()
 print("all" in read, "GENRELAY_PORT" in read)
 """
     done = subprocess.run(

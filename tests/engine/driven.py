@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 
-from config.settings import load_settings
+from config.loading import load_settings
 from handlers.app import make_app
 from service.app import running_service
 from service.callbacks import tokens

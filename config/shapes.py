@@ -1,0 +1,32 @@
+"""What all sections of the settings share."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A section of the settings; immutable, and names that it does not know are told of elsewhere."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+def split_list(value: object) -> object:
+    """Return the parts of comma-separated text; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def check_origin(value: str) -> str:
+    """Return an http(s) URL without its last slash; raises ValueError for one that carries more than a place."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.port == 0:  # reading it raises ValueError for one that is no number up to 65535
+        raise ValueError("must not have port 0")
+    if parts.query or parts.fragment or parts.username:
+        raise ValueError("must not carry a query, a fragment or user information")
+    return value.rstrip("/")
