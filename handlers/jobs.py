@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -27,8 +28,7 @@ from service.jobs.request import read_request
 from service.outputs.bucket import signed_url
 from service.outputs.destinations import read_target
 from service.outputs.memory import MemoryBudget
-from service.providers.contract import Mistake
-from service.providers.registry import PROVIDERS
+from service.providers.contract import Mistake, Provider
 from service.reading import JobFilter
 
 _LINK_SECONDS = 300
@@ -76,7 +76,9 @@ class Jobs:
             raise Problem(408, "too_slow", f"the body did not arrive within {_READ_SECONDS} s") from None
         given = await read_json(body)
         # Checking megabytes of base64 would hold up everybody else on this loop.
-        wanted, digest = await asyncio.to_thread(_read, given) if len(body) > _BIG else _read(given)
+        providers = self._service.context.providers
+        big = len(body) > _BIG
+        wanted, digest = await asyncio.to_thread(_read, given, providers) if big else _read(given, providers)
         return given, wanted, digest
 
     async def get(self, request: Request) -> Response:
@@ -176,8 +178,8 @@ class Jobs:
         return job
 
 
-def _read(given: Any) -> tuple[Any, bytes]:
-    wanted = read_request(given, PROVIDERS)
+def _read(given: Any, providers: Mapping[str, Provider]) -> tuple[Any, bytes]:
+    wanted = read_request(given, providers)
     return wanted, b"" if isinstance(wanted, list) else digest_request(given)
 
 

@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 from handlers.auth import account_of
 from service.app import Service
 from service.providers.contract import Provider
-from service.providers.registry import PROVIDERS
 
 
 class Providers:
@@ -22,7 +21,7 @@ class Providers:
     async def list(self, request: Request) -> Response:
         """List all providers; `available` tells whether this service has a key."""
         await account_of(self._service, request)
-        data = [self._show(provider) for provider in PROVIDERS.values()]
+        data = [self._show(provider) for provider in self._service.context.providers.values()]
         return JSONResponse({"data": data, "next_cursor": None, "has_more": False})
 
     def _show(self, provider: Provider) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Literal
 import structlog
 
 from config.loading import SettingsError, unknown_variables
-from config.settings import Settings
+from config.providers import OperationSettings, ProviderSettings
+from config.settings import PREFIX, Settings
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
 from service.crypto import Keyring
@@ -31,6 +32,8 @@ from service.net import GuardPolicy, guarded_client
 from service.net.calls import provider_client
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
+from service.providers.contract import OperationConfig, Provider
+from service.providers.registry import PROVIDERS
 from service.reading import Reading
 
 log = structlog.get_logger()
@@ -84,6 +87,26 @@ def _write_once(path: Path, text: str) -> None:
         draft.unlink()
 
 
+def configured_providers(settings: Settings) -> dict[str, Provider]:
+    """Return every provider with the operator's word on its operations; raises SettingsError."""
+    found: dict[str, Provider] = {}
+    mistakes: list[str] = []
+    for name, provider in PROVIDERS.items():
+        given: ProviderSettings = getattr(settings.providers, name)
+        try:
+            found[name] = provider.configured({key: _config(said) for key, said in given.operations.items()})
+        except ValueError as error:
+            mistakes.append(f"{PREFIX}PROVIDERS__{name.upper()}__OPERATIONS: {error}")
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return found
+
+
+def _config(said: OperationSettings) -> OperationConfig:
+    outputs = None if said.outputs is None else tuple(said.outputs)
+    return OperationConfig(said.enabled, said.path, said.webhook, outputs)
+
+
 @asynccontextmanager
 async def running_service(settings: Settings, role: Role = "all") -> AsyncIterator[Service]:
     """Start everything a role needs and lend it; on leaving, work under way is finished first.
@@ -102,6 +125,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
 
 
 async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: Pool, dsn: str) -> Service:
+    endings = Endings(dsn)
     policy = GuardPolicy(tuple(settings.allowed_private_subnets))
     buckets = Buckets(policy)
     stack.push_async_callback(buckets.aclose)
@@ -114,11 +138,12 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
         download_client=await stack.enter_async_context(guarded_client(policy)),
         buckets=buckets,
         budget=MemoryBudget(settings.outputs.memory_bytes),
+        providers=configured_providers(settings),
+        endings=endings,
     )
     accounts = Accounts(pool)
     if settings.bootstrap_api_key is not None:
         await accounts.bootstrap(settings.bootstrap_api_key.get_secret_value())
-    endings = Endings(dsn)
     # Callbacks have connections of their own: whatever else is slow, a provider waits five seconds at most.
     inbox_pool = await open_pool(dsn, size=2, name="genrelay inbox", silence=settings.engine.heartbeat_seconds)
     stack.push_async_callback(inbox_pool.close)

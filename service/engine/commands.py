@@ -111,12 +111,17 @@ async def _decide_start(
     task_id = job.provider_task_id or await _task_of(connection, job, attempt)
     nothing_there = job.error is not None and job.error["code"] in _NOTHING_THERE
     fresh = {"provider_status": None, "progress": None, "verified_by": None}
+    gone = task_id is None and job.error is not None and job.error["code"] == ErrorCode.OUTPUT_EXPIRED
+    known = job.verified_by is not None and not nothing_there and not gone and not job.test
+    if known and await outputs_of(connection, job.id):
+        return Happening.RETRY_FROM_OUTPUTS, {"due_at": locked.now}
     if task_id is not None and not nothing_there and not job.test:
-        outputs = await outputs_of(connection, job.id)
-        if outputs and job.verified_by is not None:
-            return Happening.RETRY_FROM_OUTPUTS, {"due_at": locked.now}
         return Happening.RETRY_FROM_TASK, {**fresh, "provider_task_id": task_id, "due_at": locked.now}
     unclear = attempt is not None and attempt["outcome"] in {None, "unclear"} and not job.test
+    # An answer that was the result came too late for its job: it ran.
+    unclear = unclear or (
+        attempt is not None and attempt["outcome"] == "finished" and not nothing_there and not job.test
+    )
     # A task that the provider accepted and then no longer knew may have run, whoever lost it.
     unclear = unclear or (_has_vanished(job) and not job.test)
     if unclear and not accept_second_charge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,11 +16,13 @@ from config.settings import Settings
 from service.callbacks import tokens
 from service.crypto import Keyring
 from service.db.pool import Connection, Pool
+from service.engine.calls import Calls
 from service.engine.nearby import Nearby, transaction
+from service.events.endings import Endings
+from service.jobs.model import Job
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
-from service.providers.contract import Provider, ProviderAccess
-from service.providers.registry import PROVIDERS
+from service.providers.contract import Operation, Provider, ProviderAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class Context:
     download_client: httpx.AsyncClient
     buckets: Buckets
     budget: MemoryBudget
+    providers: Mapping[str, Provider]
+    endings: Endings
+    calls: Calls = field(default_factory=Calls)
     nearby: Nearby = field(default_factory=Nearby)
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
@@ -57,7 +63,26 @@ class Context:
 
     def provider(self, name: str) -> Provider:
         """Return a provider's module."""
-        return PROVIDERS[name]
+        return self.providers[name]
+
+    def operation(self, job: Job) -> Operation | None:
+        """Return what a job asks for; None when the operator has taken it away since."""
+        return self.provider(job.provider).operations.get(job.operation)
+
+    def answers_with_the_result(self, job: Job) -> bool:
+        """Whether the provider's answer to the job's submit, minutes later, is the result itself."""
+        operation = self.operation(job)
+        return operation is not None and operation.answers == "result" and not job.test
+
+    def mocks(self, job: Job) -> bool:
+        """Whether this service makes the job's mock itself, because the provider has no test mode for it."""
+        operation = self.operation(job)
+        return job.test and operation is not None and not operation.native_test_mode
+
+    def submit_timeout(self, job: Job) -> float:
+        """Return the seconds that a submit of the job may take."""
+        settings = self.provider_settings(job.provider)
+        return settings.call_timeout_seconds if self.answers_with_the_result(job) else settings.submit_timeout_seconds
 
     def provider_settings(self, name: str) -> ProviderSettings:
         """Return a provider's settings."""

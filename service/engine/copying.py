@@ -18,16 +18,15 @@ from service.db.sql import queries
 from service.engine.context import Context, backoff
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
 from service.engine.refresh import refresh_sources
+from service.engine.sources import fetch
 from service.engine.starting import begin
 from service.engine.verdicts import fail
 from service.ids import show
 from service.jobs.lifecycle import EventType, Happening, Status
 from service.jobs.model import Job, Output, read_output
-from service.net import GuardPolicy
 from service.outputs.bucket import S3, find_ours, put_once
 from service.outputs.content import inspect
 from service.outputs.destinations import Target, read_target
-from service.outputs.download import download
 from service.outputs.errors import OutputError, OutputRefused, SourceGone
 from service.outputs.keys import object_key
 from service.points import reach
@@ -114,20 +113,10 @@ async def _is_there(s3: S3, target: Target, output: Output) -> bool:
 
 
 async def _transfer(context: Context, s3: S3, job: Job, target: Target, output: Output) -> Output | None:
-    """Download, look at, fix and write one output; None when the job is not being copied any more."""
-    limits = context.settings.outputs
-    if output.source_url is None:
-        raise SourceGone("the provider's URL is not known any more")
-    async with download(
-        context.download_client,
-        output.source_url,
-        policy=GuardPolicy(tuple(context.settings.allowed_private_subnets)),
-        hosts=context.provider_settings(job.provider).output_hosts,
-        max_bytes=limits.max_image_bytes if output.kind == "image" else limits.max_video_bytes,
-        budget=context.budget,
-    ) as file:
+    """Fetch, look at, fix and write one output; None when the job is not being copied any more."""
+    async with fetch(context, job, output) as file:
         reach("copy.downloaded")
-        content = inspect(file.body, output.kind, max_pixels=limits.max_pixels)  # type: ignore[arg-type]
+        content = inspect(file.body, output.kind, max_pixels=context.settings.outputs.max_pixels)  # type: ignore[arg-type]
         fixed = replace(
             output,
             status="writing",

@@ -59,6 +59,24 @@ def no_key(provider: str) -> JobError:
     )
 
 
+def operation_gone(provider: str, operation: str) -> JobError:
+    """The operator has switched the operation off while the job waited."""
+    return JobError(
+        ErrorCode.PROVIDER_UNAVAILABLE,
+        f"this service does not offer {operation} at {provider} any more",
+        "nothing was sent and nothing is owed; use another operation, or ask the operator",
+    )
+
+
+def mock_lost(reason: str) -> JobError:
+    """A test job's mock did not arrive."""
+    return JobError(
+        ErrorCode.PROVIDER_UNAVAILABLE,
+        f"no mock could be had: {reason}" if reason else "no mock could be had",
+        "see what `genrelay check-webhook` (POST /v1/webhook-checks) says about GENRELAY_PUBLIC_URL; then retry",
+    )
+
+
 def input_gone() -> JobError:
     """There is nothing left to send."""
     return JobError(

@@ -29,7 +29,7 @@ from service.ids import show
 from service.jobs.lifecycle import Happening, Status
 from service.jobs.model import Job, read_job
 from service.points import reach
-from service.providers.contract import Failed, LookUpUnavailable, ReadBack, Succeeded, TaskNotFound
+from service.providers.contract import Failed, LookUpUnavailable, ReadBack, StillRunning, Succeeded, TaskNotFound
 
 log = structlog.get_logger()
 
@@ -219,7 +219,7 @@ async def _adopt(
     context: Context, connection: Connection, locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox
 ) -> tuple[Locked, Any]:
     """Make a candidate out of a callback the job's task, if the provider itself echoes our URL for it."""
-    proven = _names_us(context, locked.job, found.callback_url)
+    proven = _is_proven(context, locked.job, found)
     silent = isinstance(found.outcome, LookUpUnavailable) or _is_too_new(locked, ask, found, inbox)
     if silent or not proven:
         if not silent:
@@ -260,6 +260,17 @@ async def _dismiss(connection: Connection, locked: Locked, ask: AskAbout, inbox:
     for callback_id in [i for i, other in inbox.asks.items() if other.task_id == ask.task_id]:
         inbox.verdicts[callback_id] = Verdict.FOREIGN if others else Verdict.UNPROVEN
         del inbox.asks[callback_id]
+
+
+def _is_proven(context: Context, job: Job, found: ReadBack) -> bool:
+    """Whether a candidate is the job's own task: the provider's echo of our URL says so.
+
+    A provider that echoes nothing leaves us with less: it knows the task with our key, and no other job has its id (the
+    schema sees to that). Whoever could abuse this holds the job's token already.
+    """
+    if found.callback_url is None and not context.provider(job.provider).echoes_callback_url:
+        return isinstance(found.outcome, StillRunning | Succeeded | Failed)
+    return _names_us(context, job, found.callback_url)
 
 
 def _names_us(context: Context, job: Job, url: str | None) -> bool:

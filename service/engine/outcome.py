@@ -77,8 +77,8 @@ async def _apply(context: Context, connection: Connection, locked: Locked, outco
             await fail(context, connection, locked, error, verified_by="sync")
         case NotRun(reason, retry_after):
             await not_run(context, connection, locked, reason, retry_after)
-        case Unclear():
-            await leave_unclear(context, connection, locked)
+        case Unclear(reason):
+            await leave_unclear(context, connection, locked, reason)
         case _:
             assert_never(outcome)
 

@@ -26,7 +26,10 @@ async def read_back(context: Context, job: Job, task_id: str) -> ReadBack:
     began = time.monotonic()
     try:
         reply = await send(
-            context.provider_client, provider.look_up_call(access, job.operation, task_id), timeout=timeout
+            context.provider_client,
+            provider.look_up_call(access, job.operation, task_id),
+            timeout=timeout,
+            secret=access.api_key,
         )
         found = provider.read_look_up(job.operation, task_id, reply)
     except (NotSentError, AnswerLostError) as error:

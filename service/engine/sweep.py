@@ -57,6 +57,8 @@ async def keep_house(context: Context) -> None:
     """Delete what has had its time: batch by batch, at most 50 batches of each kind; the next round goes on."""
     pool = context.pool
     await _purge(_INPUTS, lambda: queries().purge_inputs(pool, limit=_INPUTS))
+    keep = context.settings.retention.retry_inputs_seconds
+    await _purge(_INPUTS, lambda: queries().purge_inline(pool, seconds=keep, limit=_INPUTS))
     await _purge(_KEYS, lambda: queries().purge_idempotency_keys(pool, limit=_KEYS))
     await _purge(_ENGINE_LOG, lambda: queries().purge_engine_log(pool, limit=_ENGINE_LOG))
     await queries().forget_dead_workers(pool)

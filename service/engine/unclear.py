@@ -25,7 +25,8 @@ async def not_run(
     # A provider that says "later" (429) is obeyed until the deadline; one that can't be reached is given up earlier.
     if reason.startswith("not sent"):
         counted = await queries().count_attempts(connection, job_id=job.id, run=job.run)
-        if counted["unreachable"] >= context.settings.submit.max_attempts:
+        most = context.settings.submit.max_attempts
+        if most is not None and counted["unreachable"] >= most:
             await fail(context, connection, locked, errors.provider_unavailable(reason))
             return
     pause = backoff(tries - 1, 1.0, 60.0)
@@ -45,8 +46,8 @@ async def _requeue(connection: Connection, locked: Locked, tries: int, due_at: d
     await record(connection, locked, Happening.SUBMIT_NOT_RUN, tries=tries, due_at=min(due_at, locked.job.deadline_at))
 
 
-async def leave_unclear(context: Context, connection: Connection, locked: Locked) -> None:
-    """Let a submit that may have run wait for its callback."""
+async def leave_unclear(context: Context, connection: Connection, locked: Locked, reason: str = "") -> None:
+    """Let a submit that may have run wait for its callback; `reason` is what we know of its answer."""
     job = locked.job
     pending = await queries().has_unjudged_callbacks(connection, job_id=job.id)
     if job.test and not pending:
@@ -54,7 +55,11 @@ async def leave_unclear(context: Context, connection: Connection, locked: Locked
         if await _may_resubmit(connection, job):
             await _requeue(connection, locked, job.tries + 1, locked.now + backoff(job.tries, 0.5, 10))
         else:
-            await fail(context, connection, locked, errors.provider_unavailable("test submits fail"))
+            await fail(context, connection, locked, errors.mock_lost(reason))
+        return
+    if context.answers_with_the_result(job):
+        # No callback will ever tell.
+        await _end_unclear(context, connection, locked)
         return
     due = locked.now + timedelta(seconds=context.settings.submit.unknown_seconds)
     await record(
@@ -97,7 +102,14 @@ async def watch(context: Context, connection: Connection, locked: Locked) -> Non
         await enqueue(connection, SETTLE, job.id)
         again = min(locked.now + timedelta(seconds=READ_BACK_PAUSE), job.deadline_at)
         await record(connection, locked, Happening.SUBMIT_UNCLEAR, submit_state=SubmitState.UNCLEAR, due_at=again)
-    elif job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
+    else:
+        await _end_unclear(context, connection, locked)
+
+
+async def _end_unclear(context: Context, connection: Connection, locked: Locked) -> None:
+    """Nobody will tell any more whether the submit ran: send it again if the job asked for that, else say so."""
+    job = locked.job
+    if job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
         await _requeue(connection, locked, job.tries + 1, locked.now)
     else:
         await fail(context, connection, locked, errors.submit_unknown())
@@ -105,5 +117,4 @@ async def watch(context: Context, connection: Connection, locked: Locked) -> Non
 
 def _longest(context: Context, job: Job) -> float:
     """Return the seconds after which an attempt can't be under way any more, whatever its worker says."""
-    timeout = context.provider_settings(job.provider).submit_timeout_seconds
-    return context.settings.submit.window_seconds + timeout + RECORDING
+    return context.settings.submit.window_seconds + context.submit_timeout(job) + RECORDING

@@ -57,6 +57,7 @@ def _after_trouble(context: Context, locked: Locked, retry_after: float | None) 
 async def save_sources(connection: Connection, job: Job, sources: Sequence[Source]) -> list[Output]:
     """Write what a verdict found into `outputs`, and return the job's outputs."""
     status = "mock" if job.test else "pending"
+    inline = {} if job.test else {source.index: source.inline for source in sources if source.inline is not None}
     rows = queries().upsert_outputs(
         connection,
         job_id=job.id,
@@ -66,8 +67,12 @@ async def save_sources(connection: Connection, job: Job, sources: Sequence[Sourc
         urls=[None if job.test else source.url for source in sources],
         ttls=[None if source.ttl_seconds is None else float(source.ttl_seconds) for source in sources],
         nsfw=[source.nsfw for source in sources],
+        encoded=[source.encoded for source in sources],
+        inline=[source.index in inline for source in sources],
     )
     written = [read_output(row) async for row in rows]
+    if inline:
+        await queries().keep_inline(connection, job_id=job.id, indexes=list(inline), bodies=list(inline.values()))
     # A later run may have outputs of an earlier one beside them.
     return written if job.run == 1 else await outputs_of(connection, job.id)
 

@@ -109,13 +109,15 @@ class Engine:
         self._stopping.set()
         for manager in self._managers:
             manager.shutdown.set()
-        ending = [*self._loops, *self._winding_down, asyncio.create_task(self._context.nearby.close())]
+        closing = [asyncio.create_task(self._context.nearby.close()), asyncio.create_task(self._context.calls.close())]
+        ending = [*self._loops, *self._winding_down, *closing]
         _, late = await asyncio.wait(ending, timeout=self._context.settings.engine.drain_seconds)
         if late:
             log.warning("service.work_handed_back", reason="not finished in GENRELAY_ENGINE__DRAIN_SECONDS")
             for task in late:
                 task.cancel()
             self._context.nearby.cancel()
+            self._context.calls.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         if self._beating is not None:
             self._beating.cancel()

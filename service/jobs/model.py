@@ -52,6 +52,8 @@ class Job:
     due_at: datetime | None
     nudged_at: datetime | None
     deadline_seconds: int
+    images: int
+    track_id: str | None
 
     @property
     def test(self) -> bool:
@@ -74,6 +76,8 @@ class Output:
     status: str
     source_url: str | None
     source_expires_at: datetime | None
+    encoded: bool
+    inline: bool
     nsfw: dict[str, Any] | None
     media_type: str | None
     extension: str | None
@@ -145,6 +149,7 @@ def job_json(job: Job, outputs: list[Output]) -> dict[str, Any]:
         "outputs": [output.as_json() for output in outputs],
         "error": job.error,
         "metadata": job.metadata,
+        "track_id": job.track_id,
         "destination": job.destination,
         "created_at": moment(job.created_at),
         "submitted_at": moment(job.submitted_at),

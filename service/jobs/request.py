@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -76,7 +77,7 @@ class JobRequest:
     on_unclear: str
 
 
-def read_request(given: Any, providers: dict[str, Provider]) -> JobRequest | list[Mistake]:
+def read_request(given: Any, providers: Mapping[str, Provider]) -> JobRequest | list[Mistake]:
     """Read the body of `POST /v1/jobs`; every mistake at once, the provider's own body included."""
     outer = dict(given, input=None) if isinstance(given, dict) and "input" in given else given
     mistakes = _CHECK.find_mistakes(outer)
@@ -96,7 +97,7 @@ def read_request(given: Any, providers: dict[str, Provider]) -> JobRequest | lis
     return mistakes or _bring_together(given, checked, test_status)
 
 
-def _check_input(providers: dict[str, Provider], given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
+def _check_input(providers: Mapping[str, Provider], given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
     name, operation = given.get("provider"), given.get("operation")
     if not isinstance(name, str):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from service.net.streams import StreamBackend
 from service.net.transport import PooledTransport
 from service.providers.contract import HttpCall, HttpReply
 
-_MAX_REPLY_BYTES = 16 * 2**20
+MAX_REPLY_BYTES = 16 * 2**20
 
 
 class NotSentError(Exception):
@@ -55,11 +56,14 @@ async def send(
     *,
     timeout: float,
     not_after: float | None = None,
+    max_bytes: int = MAX_REPLY_BYTES,
+    secret: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> HttpReply:
-    """Send a call and read its answer, up to 16 MiB.
+    """Send a call and read its answer.
 
-    timeout: seconds for each of connecting, writing and reading. not_after: on `clock`; later nothing is sent.
+    timeout: seconds for the whole of it. not_after: on `clock`; later nothing is sent. max_bytes: of the answer. secret: our
+    key, which is taken out of the answer's body should the provider repeat it.
     Raises NotSentError or AnswerLostError; their texts name the kind of trouble and neither URL nor headers.
     """
     watch = _Watch(not_after, clock)
@@ -74,20 +78,20 @@ async def send(
         )
         # A time-out of our own around it all: httpx's starts anew with every byte that comes.
         async with asyncio.timeout(timeout):
-            reply = await _whole_reply(client, request)
+            reply = await _whole_reply(client, request, max_bytes)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise (AnswerLostError if watch.sent else NotSentError)(type(error).__name__) from None
-    return reply
+    return replace(reply, body=reply.body.replace(secret.encode(), b"[key]")) if secret else reply
 
 
-async def _whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> HttpReply:
+async def _whole_reply(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> HttpReply:
     response = await client.send(request, stream=True)
     try:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > _MAX_REPLY_BYTES:
-                raise httpx.ReadError("the answer is larger than 16 MiB")
+            if len(body) > max_bytes:
+                raise httpx.ReadError("the answer is too large")
     finally:
         await response.aclose()
     return HttpReply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))

@@ -1,9 +1,6 @@
 """Every provider there is, by its name in our API.
 
-A new provider needs: a module in this folder whose `PROVIDER` satisfies `contract.Provider` (shapes for `checking`,
-calls, readers, a table of its errors, each beside a link and the date it was checked), its settings in
-`config.settings.ProvidersSettings`, its line below, and recorded samples in `tests/providers/samples/<name>/`, without
-which the contract suite fails.
+How to write one: docs/adding-a-provider.md.
 """
 
 from __future__ import annotations

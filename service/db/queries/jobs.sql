@@ -1,11 +1,11 @@
 -- Jobs: their rows, their transitions with events, their inputs.
 
--- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds)^
+-- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds, images, track_id)^
 -- A new job, due at once.
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
-                  webhook, webhook_events, on_unclear, deadline_seconds, deadline_at, due_at, nudged_at, last_event)
+                  webhook, webhook_events, on_unclear, images, track_id, deadline_seconds, deadline_at, due_at, nudged_at, last_event)
 VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
-        :webhook, :webhook_events, :on_unclear, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
+        :webhook, :webhook_events, :on_unclear, :images, :track_id, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
 RETURNING *;
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!

@@ -8,13 +8,15 @@ SELECT * FROM outputs WHERE job_id = :job_id ORDER BY index;
 -- The outputs of several jobs.
 SELECT * FROM outputs WHERE job_id = ANY(:job_ids::uuid[]) ORDER BY job_id, index;
 
--- name: upsert_outputs(job_id, status, indexes, kinds, urls, ttls, nsfw)
+-- name: upsert_outputs(job_id, status, indexes, kinds, urls, ttls, nsfw, encoded, inline)
 -- What a verdict found; a stored output keeps everything, another one gets its fresh URL.
-INSERT INTO outputs (job_id, index, kind, status, source_url, source_expires_at, nsfw)
-SELECT :job_id, source.index, source.kind, :status, source.url, now() + make_interval(secs => source.ttl), source.nsfw
-FROM unnest(:indexes::smallint[], :kinds::text[], :urls::text[], :ttls::float8[], :nsfw::jsonb[])
-     AS source (index, kind, url, ttl, nsfw)
-ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, source_expires_at = excluded.source_expires_at
+INSERT INTO outputs (job_id, index, kind, status, source_url, source_expires_at, nsfw, encoded, inline)
+SELECT :job_id, source.index, source.kind, :status, source.url, now() + make_interval(secs => source.ttl), source.nsfw,
+       source.encoded, source.inline
+FROM unnest(:indexes::smallint[], :kinds::text[], :urls::text[], :ttls::float8[], :nsfw::jsonb[], :encoded::boolean[], :inline::boolean[])
+     AS source (index, kind, url, ttl, nsfw, encoded, inline)
+ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, source_expires_at = excluded.source_expires_at,
+    encoded = excluded.encoded, inline = excluded.inline
     WHERE outputs.status <> 'stored'
 RETURNING *;
 
@@ -38,8 +40,31 @@ WITH marked AS (
     UPDATE outputs SET status = 'stored', source_url = NULL
     WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
     RETURNING *
+), emptied AS (
+    DELETE FROM inline_outputs USING marked
+    WHERE marked.inline AND inline_outputs.job_id = marked.job_id AND inline_outputs.index = marked.index
 )
 SELECT * FROM marked
 UNION ALL
 SELECT outputs.* FROM outputs WHERE job_id = :job_id AND index <> :index AND EXISTS (SELECT FROM marked)
 ORDER BY index;
+
+-- name: keep_inline(job_id, indexes, bodies)!
+-- Files that came inside an answer, until they are stored.
+INSERT INTO inline_outputs (job_id, index, body)
+SELECT :job_id, source.index, source.body FROM unnest(:indexes::smallint[], :bodies::bytea[]) AS source (index, body)
+ON CONFLICT (job_id, index) DO UPDATE SET body = excluded.body;
+
+-- name: inline_size(job_id, index)$
+-- How many bytes such a file has; null when it is gone.
+SELECT octet_length(body) FROM inline_outputs WHERE job_id = :job_id AND index = :index;
+
+-- name: read_inline(job_id, index)$
+-- The file itself.
+SELECT body FROM inline_outputs WHERE job_id = :job_id AND index = :index;
+
+-- name: purge_inline(seconds, limit)!
+-- A batch of files of jobs that ended, and were not retried, so long ago.
+DELETE FROM inline_outputs WHERE (job_id, index) IN (
+    SELECT inline_outputs.job_id, inline_outputs.index FROM inline_outputs JOIN jobs ON jobs.id = inline_outputs.job_id
+    WHERE jobs.completed_at < now() - make_interval(secs => :seconds) LIMIT :limit);
