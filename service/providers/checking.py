@@ -154,7 +154,11 @@ def _show_input(error: ErrorDetails) -> str | None:
 def _is_opaque(error: ErrorDetails) -> bool:
     """Tell whether a string may hold more than a value: base64, or a whole body encoded twice, keys included."""
     place = str(error["loc"][-1]) if error["loc"] else ""
-    return place.endswith("base64") or error["type"] in {"dict_type", "model_type", "list_type"}
+    return (
+        place.endswith("_base64")
+        or error["type"] in {"dict_type", "model_type", "list_type", "base64_image"}
+        or error["input"][:5].lower() == "data:"
+    )
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -251,7 +251,8 @@ class Operation:
     documentation has one, which passes the check; None for an operation that only the settings know.
     answers: "task" when the submit names a task that is read back later, "result" when the submit's own answer, minutes
     later, is the result. takes_webhook: whether the submit carries our callback URL. native_test_mode: whether the provider
-    sends mocks itself; else we do. outputs: the kinds it makes.
+    sends mocks itself; else we do. outputs: the kinds it makes. outputs_anywhere: nobody documents where its outputs lie, so
+    they may come from any public host, unless the operator names some.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Operation:
     takes_webhook: bool = True
     native_test_mode: bool = False
     outputs: tuple[OutputKind, ...] = ("image",)
+    outputs_anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

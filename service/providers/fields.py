@@ -32,12 +32,13 @@ class Base64Image:
 
     def check(self, text: str) -> str:
         """Return the text unchanged when it keeps the limits."""
-        data = self._decode(text)
+        data = self.decode(text)
         if self.max_pixels is not None:
             _check_pixels(data, self.max_pixels)
         return text
 
-    def _decode(self, text: str) -> bytes:
+    def decode(self, text: str) -> bytes:
+        """Return the image's bytes when they are not too many; raises PydanticCustomError otherwise."""
         if text[:5].lower() == "data:":
             raise _broken("must be plain base64, without `data:image/…;base64,` in front")
         if not text:

@@ -49,11 +49,19 @@ HIRES = {"target_width": 1024, "target_height": 768, "strength": 0.5}
 STORAGE = {"region": "eu-central-1", "bucket": "acme-renders", "path": "/"}
 
 
+UNSIZED = {name: value for name, value in REQUEST.items() if name not in {"width", "height"}}
+# A request of each operation that has nothing in it but what must be.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "txt2img": REQUEST,
+    "img2img": {**REQUEST, "image_base64": PICTURE},
+    "inpainting": {**UNSIZED, "image_base64": PICTURE, "mask_image_base64": PICTURE},
+    "upscale": {"model_name": "4x-UltraSharp", "image_base64": PICTURE, "scale_factor": 2},
+}
+
+
 def make_input(operation: str = "txt2img", extra: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
     """Return a valid `input`; `request` overrides fields of its request."""
-    given: dict[str, Any] = {"request": {**copy.deepcopy(REQUEST), **request}}
-    if operation == "img2img":
-        given["request"].setdefault("image_base64", PICTURE)
+    given: dict[str, Any] = {"request": {**copy.deepcopy(REQUESTS[operation]), **request}}
     return given if extra is None else {**given, "extra": extra}
 
 

@@ -6,6 +6,7 @@ One JSON file per sample in `samples/<provider>/`: `source` says where it was se
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -62,13 +63,18 @@ def load_samples(provider: str) -> list[Sample]:
 
 
 def fits(value: Any, expected: Any) -> bool:
-    """Tell whether a value is what a sample expects: of dataclasses the type and the fields named, else equality."""
+    """Tell whether a value is what a sample expects: of dataclasses the type and the fields named, else equality.
+
+    Bytes are written as base64.
+    """
     if is_dataclass(value) and isinstance(expected, dict):
         wanted = {name: part for name, part in expected.items() if name != "type"}
         assert set(wanted) <= {field.name for field in fields(value)}, f"{type(value).__name__} lacks one of {wanted}"
         return expected.get("type", type(value).__name__) == type(value).__name__ and all(
             fits(getattr(value, name), part) for name, part in wanted.items()
         )
+    if isinstance(value, bytes):
+        return expected is not None and value == base64.b64decode(expected)
     if isinstance(value, tuple) and isinstance(expected, list):
         return len(value) == len(expected) and all(map(fits, value, expected))
     return bool(value == expected)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.providers.contract import Ours, ProviderAccess, TestMode
+from service.providers.contract import OperationConfig, Ours, ProviderAccess, TestMode
 from service.providers.novita import PROVIDER
 
 from .bodies import make_input
@@ -15,7 +15,7 @@ ACCESS = ProviderAccess("https://api.novita.ai/", "sk_our-own-key")
 CALLBACK = "https://relay.example/v1/callbacks/novita/token"
 
 
-@pytest.mark.parametrize("operation", ["txt2img", "img2img"])
+@pytest.mark.parametrize("operation", ["txt2img", "img2img", "inpainting", "upscale"])
 def test_submit_posts_json_to_the_operation_with_a_bearer_key(operation: str) -> None:
     call = PROVIDER.submit_call(ACCESS, operation, make_input(operation), Ours(CALLBACK))
     assert (call.method, call.url) == ("POST", f"https://api.novita.ai/v3/async/{operation}")
@@ -59,8 +59,18 @@ def test_look_up_gets_the_task_by_its_quoted_id() -> None:
     assert call.headers["Authorization"] == "Bearer sk_our-own-key"
 
 
-def test_both_operations_have_a_test_mode_of_their_own() -> None:
+def test_null_as_extra_still_gets_the_callback() -> None:
+    added = PROVIDER.configured({"hooked": OperationConfig(path="/v3/async/hooked", takes_webhook=True)})
+    call = added.submit_call(ACCESS, "hooked", {"extra": None}, Ours(CALLBACK))
+    assert json.loads(call.body or b"") == {"extra": {"webhook": {"url": CALLBACK}}}
+
+
+def test_documented_tasks_have_a_test_mode_of_their_own_and_seedream_has_none() -> None:
     assert {name: shown.native_test_mode for name, shown in PROVIDER.operations.items()} == {
         "txt2img": True,
         "img2img": True,
+        "inpainting": True,
+        "upscale": True,
+        "seedream-4.0": False,
+        "seedream-4.5": False,
     }

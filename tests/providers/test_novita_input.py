@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.providers.contract import CheckedInput, CustomStorage, Mistake, TestMode
-from service.providers.novita import PROVIDER, schema
+from service.providers.novita import PROVIDER
+from service.providers.novita.tasks import choices
 
 from .arbitrary import QUICK
 from .bodies import PICTURE, STORAGE, accept, check, draw_picture, encode, make_input
 
-BOTH = ("txt2img", "img2img")
+EACH = ("txt2img", "img2img", "inpainting", "upscale")
 HOOK = "https://consumer.example/hooks?token=secret"
 
 
@@ -31,7 +32,7 @@ EXTRAS_ALLOWED = [
 ]
 
 
-@pytest.mark.parametrize("operation", BOTH)
+@pytest.mark.parametrize("operation", EACH)
 @pytest.mark.parametrize("extra", EXTRAS_ALLOWED)
 def test_extra_that_is_the_providers_stays(operation: str, extra: dict[str, Any]) -> None:
     body = make_input(operation, extra)
@@ -78,7 +79,7 @@ EXTRAS_REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("operation", BOTH)
+@pytest.mark.parametrize("operation", EACH)
 @pytest.mark.parametrize(("extra", "path", "rule"), EXTRAS_REFUSED)
 def test_extra_that_is_wrong_is_refused(operation: str, extra: dict[str, Any], path: str, rule: str) -> None:
     (mistake,) = check(operation, make_input(operation, extra))
@@ -124,8 +125,13 @@ def test_webhook_without_test_mode_says_nothing_about_it() -> None:
     assert (checked.test_mode, checked.test_mode_disabled) == (None, False)
 
 
-def test_images_are_counted() -> None:
-    assert accept("img2img", make_input("img2img", image_num=7)).images == 7
+@pytest.mark.parametrize("operation", ["txt2img", "img2img", "inpainting"])
+def test_images_are_counted(operation: str) -> None:
+    assert accept(operation, make_input(operation, image_num=7)).images == 7
+
+
+def test_an_upscale_is_one_image() -> None:
+    assert accept("upscale", make_input("upscale")).images == 1
 
 
 @pytest.mark.parametrize("name", ["key", "api_key"])
@@ -220,7 +226,7 @@ def test_flood_of_mistakes_is_cut() -> None:
 
 
 def test_unknown_operation_is_a_mistake() -> None:
-    assert isinstance(PROVIDER.check_input("upscale", make_input()), list)
+    assert isinstance(PROVIDER.check_input("downscale", make_input()), list)
 
 
 # --- Valid bodies, any of them --------------------------------------------------------------------------------------
@@ -229,15 +235,14 @@ printable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 ratio = st.floats(0, 1) | st.integers(0, 1)
 loras = st.lists(st.fixed_dictionaries({"model_name": printable, "strength": ratio}), max_size=5)
 picture = st.sampled_from([PICTURE, encode(draw_picture("JPEG")), encode(draw_picture("WEBP"))])
+sides = {"width": st.integers(128, 2048), "height": st.integers(128, 2048)}
 common = {
     "model_name": printable,
     "prompt": printable,
-    "width": st.integers(128, 2048),
-    "height": st.integers(128, 2048),
     "image_num": st.integers(1, 8),
     "steps": st.integers(1, 100),
     "guidance_scale": st.floats(1, 30) | st.integers(1, 30),
-    "sampler_name": st.sampled_from(get_args(schema.Sampler)),
+    "sampler_name": st.sampled_from(get_args(choices.Sampler)),
 }
 optional = {
     "negative_prompt": st.just("") | printable,
@@ -250,18 +255,18 @@ optional = {
 units = st.fixed_dictionaries(
     {"model_name": printable, "image_base64": picture, "strength": ratio},
     optional={
-        "preprocessor": st.sampled_from(get_args(schema.Preprocessor)),
+        "preprocessor": st.sampled_from(get_args(choices.Preprocessor)),
         "guidance_start": ratio,
         "guidance_end": ratio,
     },
 )
 txt2img = st.fixed_dictionaries(
-    common,
+    {**common, **sides},
     optional={
         **optional,
         "hires_fix": st.fixed_dictionaries(
             {"target_width": st.integers(128, 4096), "target_height": st.integers(128, 4096), "strength": ratio},
-            optional={"upscaler": st.sampled_from(get_args(schema.Upscaler))},
+            optional={"upscaler": st.sampled_from(get_args(choices.HiresUpscaler))},
         ),
         "refiner": st.fixed_dictionaries({"switch_at": ratio}),
         "restore_faces": st.booleans(),
@@ -269,12 +274,41 @@ txt2img = st.fixed_dictionaries(
     },
 )
 img2img = st.fixed_dictionaries(
-    {**common, "image_base64": picture},
+    {**common, **sides, "image_base64": picture},
     optional={
         **optional,
         "strength": st.none() | ratio,
         "controlnet": st.fixed_dictionaries({"units": st.lists(units, max_size=3)}),
+        "ip_adapters": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "model_name": st.sampled_from(get_args(choices.IpAdapterModel)),
+                    "image_base64": picture,
+                    "strength": ratio,
+                }
+            ),
+            max_size=1,
+        ),
     },
+)
+inpainting = st.fixed_dictionaries(
+    {**common, "image_base64": picture, "mask_image_base64": picture},  # all of one size
+    optional={
+        **optional,
+        "strength": st.none() | ratio,
+        "mask_blur": st.integers(0, 64),
+        "inpainting_full_res": st.integers(0, 1),
+        "inpainting_full_res_padding": st.integers(0, 256),
+        "inpainting_mask_invert": st.integers(0, 1),
+        "initial_noise_multiplier": st.floats(0, 1.5) | st.integers(0, 1),
+    },
+)
+upscale = st.fixed_dictionaries(
+    {
+        "model_name": st.sampled_from(get_args(choices.UpscaleModel)),
+        "image_base64": picture,
+        "scale_factor": st.floats(1, 4, exclude_min=True) | st.integers(2, 4),
+    }
 )
 extras = st.fixed_dictionaries(
     {},
@@ -287,7 +321,10 @@ extras = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize(("operation", "requests"), [("txt2img", txt2img), ("img2img", img2img)])
+@pytest.mark.parametrize(
+    ("operation", "requests"),
+    [("txt2img", txt2img), ("img2img", img2img), ("inpainting", inpainting), ("upscale", upscale)],
+)
 def test_valid_body_is_accepted_word_for_word(operation: str, requests: st.SearchStrategy[Any]) -> None:
     @QUICK
     @given(request=requests, extra=st.none() | extras)

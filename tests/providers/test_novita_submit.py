@@ -55,10 +55,11 @@ def test_documented_error_ends_as_its_status_demands(status: int, reason: str) -
         assert outcome == NotRun(f"HTTP 429 {reason}")
     else:
         assert isinstance(outcome, Rejected)
-        assert outcome.error.as_json() == {
+        assert outcome.error.hint.startswith(REASONS[reason].hint)
+        assert outcome.error.as_json() | {"hint": ""} == {
             "code": "provider_rejected",
             "message": "Novita refused the request: some words",
-            "hint": REASONS[reason].hint,
+            "hint": "",
             "provider": {"status": status, "code": reason, "message": "some words"},
         }
 
@@ -164,13 +165,42 @@ def test_refusal_in_novitas_words_or_a_missing_endpoint_is_final(status: int, bo
     assert (outcome.error.provider.status, outcome.error.provider.code) == (status, code)
 
 
-@pytest.mark.parametrize(
-    ("status", "body"), [(404, b""), (410, b"gone"), (404, say(404, "API_NOT_FOUND")), (410, say(410, "X"))]
-)
-def test_retired_endpoint_is_named_as_such(status: int, body: Any) -> None:
-    outcome = read(status, body)
+GONE = [
+    (404, b""),
+    (404, b"<html>404 page not found</html>"),
+    (404, {"message": "no Route matched with those values"}),
+    (410, b"gone"),
+    (404, say(404, "API_NOT_FOUND")),
+    (400, say(400, "API_NOT_FOUND")),
+    (200, say(404, "API_NOT_FOUND")),
+    (410, say(410, "X")),
+]
+VARIABLES = {
+    "txt2img": "TXT2IMG",
+    "upscale": "UPSCALE",
+    "seedream-4.0": "SEEDREAM_4_0",
+    "wan2.6-t2v": "WAN2_6_T2V",
+}
+
+
+@pytest.mark.parametrize(("operation", "variable"), VARIABLES.items())
+@pytest.mark.parametrize(("status", "body"), GONE)
+def test_retired_endpoint_is_told_with_how_to_point_elsewhere(
+    status: int, body: Any, operation: str, variable: str
+) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    outcome = PROVIDER.read_submit(operation, HttpReply(status, {}, raw))
     assert isinstance(outcome, Rejected)
-    assert "no longer serves" in outcome.error.hint
+    assert outcome.error.code is ErrorCode.PROVIDER_REJECTED
+    assert "no longer serves this endpoint" in outcome.error.hint
+    assert f"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__{variable}__PATH." in outcome.error.hint
+
+
+@pytest.mark.parametrize("reason", ["MODEL_NOT_FOUND", "TASK_NOT_FOUND"])
+def test_404_about_something_else_is_no_retired_endpoint(reason: str) -> None:
+    outcome = read(404, say(404, reason))
+    assert isinstance(outcome, Rejected)
+    assert "GENRELAY_" not in outcome.error.hint
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Novita AI: the asynchronous v3 image API (`txt2img`, `img2img`), facts checked 2026-09.
+"""Novita AI: the asynchronous v3 tasks, and Seedream, which answers by itself; facts checked 2026-09.
 
 https://novita.ai/docs/api-reference/model-apis-introduction
 
@@ -27,44 +27,47 @@ from service.providers.contract import (
     ReadBack,
     SubmitOutcome,
 )
-from service.providers.novita import calls, inputs, results, submits
+from service.providers.novita import calls, configuring, mocks, results
+from service.providers.novita.dialect import Dialect
+from service.providers.novita.seedream import SEEDREAM
+from service.providers.novita.tasks import TASKS
 
-OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {
-        name: Operation(name, f"/v3/async/{name}", input_schema=check.schema, native_test_mode=True)
-        for name, check in inputs.CHECKS.items()
-    }
-)
+DIALECTS: Mapping[str, Dialect] = MappingProxyType({**TASKS, **SEEDREAM})
 
 
 class Novita:
-    """The module's one object: `contract.Provider` by delegation."""
+    """`contract.Provider` by delegation: what differs between operations lies in their dialects."""
 
     name = "novita"
     echoes_callback_url = True
-    operations = OPERATIONS
+
+    def __init__(self, dialects: Mapping[str, Dialect] = DIALECTS) -> None:
+        self._dialects = dialects
+        self._operations = MappingProxyType({name: dialect.operation for name, dialect in dialects.items()})
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """Return every operation by its name."""
+        return self._operations
 
     def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
         """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
-        if operations:
-            raise ValueError("not yet")
-        return self
-
-    def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
-        """Build the callback that the provider would send for a test job."""
-        raise NotImplementedError
+        return Novita(configuring.configure(self._dialects, operations))
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
         """Check `input` of a job against the documentation; every mistake at once."""
-        return inputs.check_input(operation, given)
+        dialect = self._dialects.get(operation)
+        if dialect is None:
+            return [Mistake("operation", f"unknown operation; known are {', '.join(self._dialects)}")]
+        return dialect.check_input(given)
 
     def submit_call(self, access: ProviderAccess, operation: str, body: dict[str, Json], ours: Ours) -> HttpCall:
-        """Build the submit; raises ValueError for a test job without callback URL."""
-        return calls.submit_call(access, self.operations[operation].path, body, ours)
+        """Build the submit; raises ValueError for a test job that Novita would run and charge for."""
+        return calls.submit_call(access, self._operations[operation], body, ours)
 
     def read_submit(self, operation: str, reply: HttpReply) -> SubmitOutcome:
         """Read the answer to a submit; never raises."""
-        return submits.read_submit(reply)
+        return self._dialect(operation).read_submit(operation, reply)
 
     def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
         """Build the read-back of one task."""
@@ -74,9 +77,18 @@ class Novita:
         """Read the answer to a read-back; never raises."""
         return results.read_look_up(task_id, reply)
 
+    def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
+        """Build the callback that the provider would send for a test job; raises ValueError for any other job."""
+        return mocks.mock_callback(self._dialect(operation), body, ours)
+
     def read_callback(self, body: bytes) -> CallbackHint:
         """Read a callback's body; raises CallbackUnreadable and nothing else."""
         return results.read_callback(body)
+
+    def _dialect(self, operation: str) -> Dialect:
+        """Return how an operation is spoken, also when the settings have taken it away since its job began."""
+        known = self._dialects.get(operation) or DIALECTS.get(operation)
+        return known or configuring.describe_unknown(operation)
 
 
 PROVIDER = Novita()

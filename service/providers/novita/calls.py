@@ -11,23 +11,25 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from service.providers.contract import HttpCall, Json, Ours, ProviderAccess, TestMode
+from service.providers.contract import HttpCall, Json, Operation, Ours, ProviderAccess, TestMode
 
 
-def submit_call(access: ProviderAccess, path: str, body: dict[str, Json], ours: Ours) -> HttpCall:
-    """Build the submit; `path` is the operation's.
+def submit_call(access: ProviderAccess, operation: Operation, body: dict[str, Json], ours: Ours) -> HttpCall:
+    """Build the submit; an operation that takes no webhook gets no callback URL.
 
-    Raises ValueError for a test job without callback URL: test mode is a setting of the webhook, so without one Novita
-    would run the task and charge for it.
+    Raises ValueError for a test job at an operation without test mode, or without callback URL: test mode is a setting
+    of the webhook, so in either case Novita would run the task and charge for it.
     """
-    callback_url, test_mode = ours.callback_url, ours.test_mode
-    if test_mode is not None and callback_url is None:
+    callback_url = ours.callback_url if operation.takes_webhook else None
+    if ours.test_mode is not None and not operation.native_test_mode:
+        raise ValueError(f"Novita's {operation.name} has no test mode, so a test job would be a paid one")
+    if ours.test_mode is not None and callback_url is None:
         raise ValueError("a test job at Novita needs a callback URL, else it would be a paid one")
     if callback_url is not None:
-        body = {**body, "extra": {**body.get("extra", {}), "webhook": _webhook(callback_url, test_mode)}}
+        body = {**body, "extra": {**(body.get("extra") or {}), "webhook": _webhook(callback_url, ours.test_mode)}}
     headers = {**_headers(access), "Content-Type": "application/json"}
-    # Bodies reach 40 MB, nearly all of it base64: pydantic's encoder takes a quarter of the standard library's time.
-    return HttpCall("POST", _url(access, path), headers, to_json(body))
+    # Bodies reach 80 MB, nearly all of it base64: pydantic's encoder takes a quarter of the standard library's time.
+    return HttpCall("POST", _url(access, operation.path), headers, to_json(body))
 
 
 def look_up_call(access: ProviderAccess, task_id: str) -> HttpCall:

@@ -6,6 +6,7 @@ from Novita's SDKs and from recorded answers), checked 2026-09
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from service.jobs.errors import ErrorCode, JobError, ProviderSaid
@@ -31,14 +32,21 @@ _ACCOUNT = "Novita does not allow this to the operator's account; the operator m
 _LATER = "Novita has trouble of its own; retry the job later."
 _SLOWER = "Too many requests for the operator's Novita account; retry the job later."
 _RETIRED = "Novita no longer serves this endpoint; use another operation or provider."
+_MOVED = (
+    " If Novita has moved it, the operator of this service can say where to: GENRELAY_PROVIDERS__NOVITA__OPERATIONS__"
+)
 _POLICY = "Novita's content policy refuses this; change {what} and submit again."
 
 # Novita's own statuses are odd: a missing key is 400 and a wrong one 403, an empty balance is 400.
 REASONS: dict[str, Reason] = {
     "INVALID_REQUEST_BODY": Reason(400, "Correct the input as Novita's message says and submit again."),
-    "IMAGE_FILE_EXCEEDS_MAX_SIZE": Reason(400, "Send a smaller image file: at most 10 MB."),
+    "IMAGE_FILE_EXCEEDS_MAX_SIZE": Reason(
+        400, "Send a smaller image file: at most 10 MB, or 30 MB to inpaint or upscale."
+    ),
     "INVALID_IMAGE_FORMAT": Reason(400, "Send the image as PNG, JPEG or WEBP."),
-    "IMAGE_EXCEEDS_MAX_RESOLUTION": Reason(400, "Send an image with fewer pixels: at most 16 megapixels."),
+    "IMAGE_EXCEEDS_MAX_RESOLUTION": Reason(
+        400, "Send an image with fewer pixels: at most 16 megapixels, or 2048 x 2048 to upscale."
+    ),
     "INVALID_IMAGE_SIZE": Reason(400, "Send an image whose width and height Novita accepts for this model."),
     "IMAGE_NO_FACE_DETECTED": Reason(400, "Send an image that shows a face clearly."),
     "INVALID_AUDIO_FILE": Reason(400, "Send an audio file that Novita can read."),
@@ -108,6 +116,11 @@ class Envelope:
         return V2_CODES[self.code][0] if self.code in V2_CODES else show_code(str(self.code))
 
 
+def write_variable(operation: str) -> str:
+    """Return an operation's name as environment variables have it: `SEEDREAM_4_0`."""
+    return re.sub(r"[^A-Z0-9]", "_", operation.upper())
+
+
 def read_envelope(value: Json) -> Envelope | None:
     """Return the envelope that a JSON value is, None when Novita did not write it (a proxy's error, for one)."""
     said = read_object(value)
@@ -118,14 +131,17 @@ def read_envelope(value: Json) -> Envelope | None:
     return Envelope(code, reason, read_text(message))
 
 
-def describe_rejection(status: int, envelope: Envelope | None) -> JobError:
+def describe_rejection(operation: str, status: int, envelope: Envelope | None) -> JobError:
     """Return the error of a refused submit; without an envelope only the status speaks."""
+    hint = _hint(status, envelope)
+    if hint == _RETIRED:
+        hint += f"{_MOVED}{write_variable(operation)}__PATH."
     if envelope is None:
         message = f"Novita does not know this endpoint (HTTP {status})."
-        return JobError(ErrorCode.PROVIDER_REJECTED, message, _hint(status, None), ProviderSaid(status, None, None))
+        return JobError(ErrorCode.PROVIDER_REJECTED, message, hint, ProviderSaid(status, None, None))
     said = ProviderSaid(status, envelope.name, show_words(envelope.message))
     message = f"Novita refused the request: {said.message or said.code or f'HTTP {status}'}"
-    return JobError(ErrorCode.PROVIDER_REJECTED, message, _hint(status, envelope), said)
+    return JobError(ErrorCode.PROVIDER_REJECTED, message, hint, said)
 
 
 def describe_failure(task_status: str, reason: Json) -> JobError:

@@ -20,25 +20,25 @@ from service.providers.novita.errors import (
 from service.providers.replies import read_object, read_reply_json, read_retry_after, read_task_id
 
 
-def read_submit(reply: HttpReply) -> SubmitOutcome:
-    """Read the answer to a submit; never raises."""
+def read_submit(operation: str, reply: HttpReply) -> SubmitOutcome:
+    """Read the answer to a submit that begins a task; never raises."""
     value = read_reply_json(reply)
     envelope = read_envelope(value)
     if 200 <= reply.status < 300:
-        return _read_success(reply, value, envelope)
+        return _read_success(operation, reply, value, envelope)
     if 400 <= reply.status < 500:
-        return _decide_refusal(reply, reply.status, envelope)
+        return decide_refusal(operation, reply, reply.status, envelope)
     return Unclear(_name(reply, envelope))
 
 
-def _read_success(reply: HttpReply, value: Json, envelope: Envelope | None) -> SubmitOutcome:
+def _read_success(operation: str, reply: HttpReply, value: Json, envelope: Envelope | None) -> SubmitOutcome:
     """V3 answers `{"task_id"}`; many examples on its pages still show V2's `{"code", "msg", "data": {"task_id"}}`."""
     answer = read_object(value)
     task_id = read_task_id(answer.get("task_id"))
     if task_id is not None:
         return Accepted(task_id)
     if envelope is not None and not _is_fine(envelope):
-        return _decide_refusal(reply, _status_inside(envelope), envelope)
+        return decide_refusal(operation, reply, _status_inside(envelope), envelope)
     task_id = read_task_id(read_object(answer.get("data")).get("task_id"))
     return Accepted(task_id) if task_id is not None else Unclear(f"HTTP {reply.status} without a task id")
 
@@ -59,7 +59,8 @@ def _status_inside(envelope: Envelope) -> int:
     return known.status if known else 500
 
 
-def _decide_refusal(reply: HttpReply, status: int, envelope: Envelope | None) -> SubmitOutcome:
+def decide_refusal(operation: str, reply: HttpReply, status: int, envelope: Envelope | None) -> SubmitOutcome:
+    """Decide what an answer means that brings no result. status: the one that counts, which may lie inside the body."""
     reason = envelope.reason if envelope else None
     if status >= 500 or status == 408:  # it may have run: a gateway's time-out says nothing about the task
         return Unclear(_name(reply, envelope))
@@ -67,7 +68,7 @@ def _decide_refusal(reply: HttpReply, status: int, envelope: Envelope | None) ->
         return NotRun(_name(reply, envelope), read_retry_after(reply.headers))
     # Novita retires endpoints, and a gateway without a route answers in its own words, not in Novita's.
     if envelope is not None or status in {404, 410} or reason == ENDPOINT_GONE:
-        return Rejected(describe_rejection(reply.status, envelope))
+        return Rejected(describe_rejection(operation, reply.status, envelope))
     return Unclear(_name(reply, envelope))
 
 

@@ -1,0 +1,52 @@
+"""The operator's word on Novita's operations: switched off, moved, or added (`GENRELAY_PROVIDERS__NOVITA__OPERATIONS__…`).
+
+Novita retires endpoints, and adds others faster than anybody turns their pages into shapes:
+https://novita.ai/docs/changelog
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from service.providers.configured import configure_operations
+from service.providers.contract import Operation, OperationConfig
+from service.providers.novita.dialect import Dialect
+from service.providers.novita.tasks.added import describe_added
+
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+
+
+def configure(known: Mapping[str, Dialect], said: Mapping[str, OperationConfig]) -> Mapping[str, Dialect]:
+    """Return the dialects as the operator wants them; raises ValueError for what can't be."""
+    operations = configure_operations({name: each.operation for name, each in known.items()}, said, add=_add)
+    return MappingProxyType(
+        {
+            name: _change(known[name], operation) if name in known else describe_added(operation)
+            for name, operation in operations.items()
+        }
+    )
+
+
+def describe_unknown(name: str) -> Dialect:
+    """Return how an operation is spoken that nobody knows any more: like one that the settings added."""
+    return describe_added(Operation(name, "/", {}, takes_webhook=False))
+
+
+def _add(name: str, path: str, config: OperationConfig) -> Operation:
+    if not NAME.fullmatch(name):
+        raise ValueError("its name must be letters, digits, dashes and dots, 64 at most")
+    # Most pages beyond the documented tasks have no `extra` at all: then the job is polled.
+    return Operation(name, path, {}, takes_webhook=config.takes_webhook or False, outputs=config.outputs or ("image",))
+
+
+def _change(dialect: Dialect, said: Operation) -> Dialect:
+    """Test mode is a setting of the webhook, and documented for the operation's own endpoint only.
+
+    Elsewhere it might be ignored, and a test job be charged for: there we send the mock ourselves.
+    """
+    known = dialect.operation
+    obeyed = known.native_test_mode and said.takes_webhook and said.path == known.path
+    return replace(dialect, operation=replace(said, native_test_mode=obeyed))

@@ -1,0 +1,357 @@
+"""ModelsLab's tasks: their state, out of look-ups and out of callbacks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.providers.contract import (
+    CallbackHint,
+    CallbackUnreadable,
+    Failed,
+    HttpReply,
+    LookUpOutcome,
+    LookUpUnavailable,
+    ReadBack,
+    Source,
+    StillRunning,
+    Succeeded,
+    TaskNotFound,
+)
+from service.providers.modelslab import PROVIDER
+
+from .arbitrary import QUICK, texts
+
+TASK = "134701497"
+URL = "https://pub-3626123a908346a7a8be8d9295f44e26.r2.dev/generations/a-0.png"
+FETCH = f"https://modelslab.com/api/v6/images/fetch/{TASK}"
+
+
+def look_up(body: Any, status: int = 200, task_id: str = TASK, **headers: str) -> ReadBack:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = HttpReply(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+    return PROVIDER.read_look_up("inpaint", task_id, reply)
+
+
+def outcome(body: Any, status: int = 200) -> LookUpOutcome:
+    return look_up(body, status).outcome
+
+
+def call_back(body: Any) -> CallbackHint:
+    return PROVIDER.read_callback(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+STATES = [
+    ("success", Succeeded),
+    ("ready", Succeeded),
+    ("SUCCESS", Succeeded),
+    ("failed", Failed),
+    ("processing", StillRunning),
+    ("queued", StillRunning),
+    ("something new", StillRunning),
+]
+
+
+@pytest.mark.parametrize(("status", "expected"), STATES)
+def test_status_means_the_same_looked_up_and_called_back(status: str, expected: type) -> None:
+    body = {"status": status, "id": int(TASK), "output": [URL], "message": "some words"}
+    looked_up = outcome(body)
+    assert type(looked_up) is expected
+    assert call_back(body) == CallbackHint(True, TASK, looked_up)  # type: ignore[arg-type]
+
+
+def test_success_tells_its_sources() -> None:
+    body = {"status": "success", "id": int(TASK), "output": [URL], "future_links": [URL + "-later"]}
+    assert outcome(body) == Succeeded("success", (Source(0, "image", URL),))
+
+
+@pytest.mark.parametrize("output", [[], "", None])
+def test_success_without_outputs_has_none(output: Any) -> None:
+    assert outcome({"status": "success", "output": output}) == Succeeded("success", ())
+    assert outcome({"status": "success", "output": output, "proxy_links": [URL]}) == Succeeded(
+        "success", (Source(0, "image", URL),)
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "processing", "messege": "Request processing"},
+        {"status": "processing", "message": "Try to fetch request after seconds estimated", "eta": 0.25, "output": []},
+        {"status": "processing", "id": "", "output": ""},
+    ],
+)
+def test_processing_is_still_running(body: Any) -> None:
+    assert outcome(body) == StillRunning("processing")
+
+
+def test_request_processing_without_a_status_is_still_running() -> None:
+    assert outcome({"messege": "Request processing"}) == StillRunning(None)
+
+
+def test_unknown_status_is_kept_short_and_clean() -> None:
+    state = outcome({"status": "x\0" + "y" * 1000})
+    assert isinstance(state, StillRunning)
+    assert state.provider_status == "x\ufffd" + "y" * 97 + "…"
+
+
+@pytest.mark.parametrize("status", ["failed", "error"])
+def test_failure_tells_the_reason_and_what_to_do(status: str) -> None:
+    state = outcome(
+        {"status": status, "id": "", "message": "Processing failed: Invalid input dimensions", "output": ""}
+    )
+    assert isinstance(state, Failed)
+    told = state.error.as_json()
+    assert told["code"] == "provider_failed"
+    assert told["message"] == "ModelsLab reports that the task failed: Processing failed: Invalid input dimensions"
+    assert "may charge" in told["hint"]
+    assert (told["provider"]["code"], told["provider"]["message"]) == (
+        status,
+        "Processing failed: Invalid input dimensions",
+    )
+
+
+def test_failure_for_a_known_reason_has_its_hint() -> None:
+    state = outcome({"status": "failed", "message": "Unable to fetch image from provided URL"})
+    assert isinstance(state, Failed)
+    assert "links to images" in state.error.hint
+
+
+@pytest.mark.parametrize("message", ["", None, {}, 5])
+def test_failure_without_reason_says_so(message: Any) -> None:
+    state = outcome({"status": "failed", "message": message})
+    assert isinstance(state, Failed)
+    assert state.error.message == "ModelsLab reports that the task failed, without a reason."
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_error_about_the_task_under_4xx_is_its_failure(status: int) -> None:
+    assert isinstance(outcome({"status": "error", "message": "Invalid input dimensions"}, status), Failed)
+
+
+def test_failed_try_again_is_a_failure_and_not_trouble() -> None:
+    assert isinstance(outcome({"status": "failed", "id": "", "message": "Failed, Try Again", "output": ""}), Failed)
+
+
+# --- Which task, and whose ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_id", [5, "5", TASK + "0", TASK + " ", [TASK], {}, True, 1.5])
+@pytest.mark.parametrize("status", ["success", "failed", "error", "processing"])
+def test_answer_about_another_task_says_nothing(status: str, task_id: Any) -> None:
+    body = {"status": status, "id": task_id, "output": [URL], "meta": {"webhook": "https://relay.example/token"}}
+    assert look_up(body) == ReadBack(LookUpUnavailable("the answer is about another task"), None)
+
+
+@pytest.mark.parametrize("task_id", [None, "", TASK, int(TASK)])
+def test_id_compares_as_text_and_may_be_missing(task_id: Any) -> None:
+    assert outcome({"status": "success", "id": task_id}) == Succeeded("success", ())
+    assert outcome({"status": "success"}) == Succeeded("success", ())
+
+
+@pytest.mark.parametrize(
+    ("meta", "echoed"),
+    [
+        ({"webhook": "https://relay.example/token"}, "https://relay.example/token"),
+        ({"webhook": "https://relay.example/tökén"}, None),
+        ({"webhook": None}, None),
+        ({"webhook": ""}, None),
+        ({"webhook": {"url": "https://relay.example/token"}}, None),
+        ({}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_callback_url_is_passed_on_when_meta_repeats_it(meta: Any, echoed: str | None) -> None:
+    read = look_up({"status": "success", "id": TASK, "meta": meta})
+    assert read.callback_url == echoed
+    assert "token" not in repr(read)
+
+
+# --- Trouble --------------------------------------------------------------------------------------------------------
+
+NOTHING_SAID = [
+    (200, b"", "HTTP 200 without a status"),
+    (200, b"<html></html>", "HTTP 200 without a status"),
+    (200, [], "HTTP 200 without a status"),
+    (200, {}, "HTTP 200 without a status"),
+    (200, {"status": None, "output": [URL]}, "HTTP 200 without a status"),
+    (200, {"status": 5}, "HTTP 200 without a status"),
+    (200, {"status": "error", "message": "Invalid Api Key"}, "HTTP 200 error"),
+    (
+        200,
+        {"status": "error", "message": "Insufficient credits. Please add more credits to continue."},
+        "HTTP 200 error",
+    ),
+    (200, {"status": "error", "messege": "Rate limit exceeded"}, "HTTP 200 error"),
+    (200, {"status": "error", "message": "Try again"}, "HTTP 200 error"),
+    (200, {"status": "error", "message": "Service temporarily unavailable."}, "HTTP 200 error"),
+    (200, {"status": "error", "message": {"request_id": ["The request id field is required."]}}, "HTTP 200 error"),
+    (301, {"status": "success", "output": [URL]}, "HTTP 301"),
+    (400, b"<html></html>", "HTTP 400"),
+    (400, {"status": "success", "output": [URL]}, "HTTP 400"),
+    (401, {"status": "error", "message": "Invalid API key"}, "HTTP 401 error"),
+    (402, {"status": "error", "message": "words"}, "HTTP 402 error"),
+    (403, {"status": "error", "message": "words"}, "HTTP 403 error"),
+    (404, b"", "HTTP 404"),
+    (404, b"<html>404 page not found</html>", "HTTP 404"),
+    (404, {"message": "Not Found"}, "HTTP 404"),
+    (404, {"status": "error", "message": "The requested endpoint does not exist."}, "HTTP 404 error"),
+    (405, {"status": "error", "message": "words"}, "HTTP 405 error"),
+    (410, b"", "HTTP 410"),
+    (429, b"slow down", "HTTP 429"),
+    (500, {"status": "error", "message": "Request not found"}, "HTTP 500 error"),
+    (500, {"status": "failed", "message": "words"}, "HTTP 500 error"),
+    (500, {"status": "success", "output": [URL]}, "HTTP 500"),
+    (504, b"", "HTTP 504"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "reason"), NOTHING_SAID)
+def test_answer_that_says_nothing_about_the_task_is_asked_for_again(status: int, body: Any, reason: str) -> None:
+    assert look_up(body, status) == ReadBack(LookUpUnavailable(reason))
+
+
+def test_busy_look_up_says_how_long_to_wait() -> None:
+    body = {"status": "error", "message": "Rate limit exceeded. Maximum 5 queued requests allowed.", "retry_after": 30}
+    assert outcome(body, 429) == LookUpUnavailable("HTTP 429 error", 30.0)
+    assert look_up(b"", 429, retry_after="12") == ReadBack(LookUpUnavailable("HTTP 429", 12.0))
+    assert outcome({**body, "retry_after": 10**9}, 200) == LookUpUnavailable("HTTP 200 error", 3600.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Request not found",
+        "Request id not found",
+        "Invalid request id",
+        "Invalid request_id",
+        "invalid id",
+        "Task does not exist",
+        "This request doesn't exist",
+        "No such task",
+        "No record found",
+        "The job has expired",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_unknown_task_is_not_found(status: int, words: str) -> None:
+    assert look_up({"status": "error", "message": words}, status) == ReadBack(TaskNotFound())
+
+
+def test_a_404_in_modelslabs_own_envelope_is_an_unknown_task() -> None:
+    assert outcome({"status": "error", "message": "words"}, 404) == TaskNotFound()
+    assert outcome({"status": "error"}, 404) == TaskNotFound()
+
+
+@pytest.mark.parametrize(
+    "words", ["Model not found: x", "Processing failed: Invalid input dimensions", "prompt is required"]
+)
+def test_other_error_is_a_failure(words: str) -> None:
+    assert isinstance(outcome({"status": "error", "message": words}), Failed)
+
+
+# --- Callbacks ------------------------------------------------------------------------------------------------------
+
+UNREADABLE = {
+    "empty": b"",
+    "text": b"hello",
+    "not utf-8": b'{"status": "\xff"}',
+    "array": b"[]",
+    "null": b"null",
+    "number": b"5",
+    "deep array": b"[" * 200_000,
+    "NaN": b'{"status": "success", "generationTime": NaN}',
+    "huge float": b'{"status": "success", "generationTime": 1e999}',
+    "huge integer": b'{"status": "success", "id": ' + b"9" * 10_000 + b"}",
+    "cut off": b'{"status": "success", "out',
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_body_that_is_no_object_is_unreadable(body: bytes) -> None:
+    with pytest.raises(CallbackUnreadable) as caught:
+        PROVIDER.read_callback(body)
+    assert 0 < len(str(caught.value)) < 60
+
+
+CALLBACK_IDS = [
+    ({"id": int(TASK)}, TASK),
+    ({"id": TASK}, TASK),
+    ({"id": "abc123-def456"}, "abc123-def456"),
+    ({"id": None, "request_id": TASK}, TASK),
+    ({"id": "", "fetch_result": FETCH}, TASK),
+    ({"fetch_result": FETCH}, TASK),
+    ({"fetch_result": "https://modelslab.com/api/v6/images/fetch/later"}, None),
+    ({"id": 5, "fetch_result": FETCH}, "5"),
+    ({"id": None}, None),
+    ({"id": ".."}, None),
+    ({"id": 1.5}, None),
+    ({"track_id": TASK}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("said", "task_id"), CALLBACK_IDS)
+def test_id_of_a_callback_is_read_from_where_clients_find_it(said: Any, task_id: str | None) -> None:
+    assert call_back({"status": "processing", **said}) == CallbackHint(True, task_id, StillRunning("processing"))
+
+
+@pytest.mark.parametrize("track_id", ["job_01-1", 42, None, {}])
+def test_track_id_changes_nothing(track_id: Any) -> None:
+    body = {"status": "success", "id": TASK, "output": [URL]}
+    assert call_back({**body, "track_id": track_id}) == call_back(body)
+
+
+@pytest.mark.parametrize("status", ["failed", "error"])
+def test_called_back_failure_is_a_failure(status: str) -> None:
+    hint = call_back({"status": status, "id": TASK, "message": "words"})
+    assert isinstance(hint.state, Failed)
+    assert hint.known_event
+
+
+@pytest.mark.parametrize("status", ["success", "ready"])
+@pytest.mark.parametrize("output", [[], "", None])
+def test_completed_callback_may_carry_no_url(status: str, output: Any) -> None:
+    assert call_back({"status": status, "id": TASK, "output": output}).state == Succeeded(status, ())
+
+
+WORKFLOW = {
+    "event": "workflow.completed",
+    "workflow": {"id": "wf_1"},
+    "execution": {"id": "exec_1", "status": "completed"},
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"status": "success", "id": TASK, "output": [URL]}])
+def test_workflow_payload_is_no_event_of_ours(more: Any) -> None:
+    assert call_back({**WORKFLOW, **more}) == CallbackHint(False, None, None)
+
+
+@pytest.mark.parametrize("body", [{}, {"status": None}, {"status": 5}, {"status": ["success"]}, {"state": "success"}])
+def test_body_without_a_status_that_is_text_is_no_known_event(body: Any) -> None:
+    assert call_back({**body, "id": TASK, "output": [URL]}) == CallbackHint(False, TASK, None)
+
+
+def test_empty_status_is_still_running() -> None:
+    assert call_back({"status": "", "id": TASK}) == CallbackHint(True, TASK, StillRunning(None))
+
+
+def test_of_a_duplicate_key_the_last_one_counts() -> None:
+    assert call_back(b'{"status": "failed", "status": "processing", "id": 1, "id": 2}') == CallbackHint(
+        True, "2", StillRunning("processing")
+    )
+
+
+@QUICK
+@given(
+    status=texts, message=texts, task_id=st.integers() | texts | st.none(), http=st.sampled_from([200, 400, 404, 429])
+)
+def test_any_words_read_as_some_outcome(status: str, message: str, task_id: Any, http: int) -> None:
+    body = {"status": status, "message": message, "id": task_id}
+    assert isinstance(look_up(body, http), ReadBack)
+    assert isinstance(call_back(body), CallbackHint)
