@@ -15,6 +15,7 @@ from handlers.health import Health
 from handlers.jobs import Jobs
 from handlers.problems import explain
 from handlers.providers import Providers
+from handlers.webhook_checks import MakeWebhookCheck
 from service.app import Service
 
 
@@ -78,5 +79,6 @@ def _api_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/destinations/{name}", destinations.delete, methods=["DELETE"]),
         Route("/v1/destinations/{name}/check", destinations.check, methods=["POST"]),
         Route("/v1/providers", Providers(service).list, methods=["GET"]),
+        Route("/v1/webhook-checks", MakeWebhookCheck(service).create, methods=["POST"]),
         Route("/problems/{code}", explain, methods=["GET"]),
     ]

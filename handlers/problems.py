@@ -35,6 +35,7 @@ TITLES = {
     "input_gone": "The job's input is gone",
     "not_stored": "The output is not stored",
     "destination_trouble": "The destination can't be used",
+    "too_many_checks": "Checks are under way",
     "unavailable": "The service can't do this right now",
     "internal": "Something went wrong on our side",
 }
@@ -54,6 +55,8 @@ EXPLANATIONS = {
     "input_gone": "Inputs are kept for a day after a job has ended badly. Submit it as a new job.",
     "not_stored": "The output was not copied into a bucket: it is not ready, it failed, or it is a mock.",
     "destination_trouble": "`detail` says what the bucket answered and what to change.",
+    "too_many_checks": "A check sends jobs and waits for callbacks, so few run at once, and one per account. Repeat it after "
+    "`Retry-After` seconds.",
     "unavailable": "The database is away, or a limit is reached. Repeat the request after `Retry-After` seconds.",
     "internal": "It was logged under the request's id.",
 }

@@ -32,6 +32,7 @@ class Providers:
             "operations": [
                 {
                     "name": o.name,
+                    "path": o.path,
                     "test_mode": True,
                     "native_test_mode": o.native_test_mode,
                     "input_schema": o.input_schema,

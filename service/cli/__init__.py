@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from service.cli import dead, demo, destinations, jobs, keys, running
+from service.cli import check_webhook, dead, demo, destinations, jobs, keys, running
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(destinations.app, name="destinations")
 app.command()(destinations.check_bucket)
+app.command()(check_webhook.check_webhook)
 app.add_typer(dead.app, name="dead")
 
 

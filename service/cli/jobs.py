@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import following
-from service.cli.documents import read_document
 from service.cli.failures import ExitStatus, Failure
+from service.cli.job_files import choose_file, read_job
 from service.cli.output import Json, Output, answering
 from service.cli.service_client import ServiceClient, open_service, place
 
@@ -16,13 +16,15 @@ app = typer.Typer(no_args_is_help=True, help="Jobs of your account.")
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_…")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for its end; exit status 1 unless it succeeded.")]
+_FILE = "JSON (the body of POST /v1/jobs), or a curl command as the provider's documentation has it; - reads standard input."
 Pairs = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="May be given many times.")]
 
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Option(help="The body of POST /v1/jobs as JSON; - reads standard input.")],
-    provider: Annotated[str | None, typer.Option(help="Then the file is this provider's own body.")] = None,
+    argument: Annotated[str | None, typer.Argument(metavar="FILE", help=_FILE)] = None,
+    file: Annotated[str | None, typer.Option(help="The same as FILE.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Then a JSON file is this provider's own body.")] = None,
     operation: Annotated[str | None, typer.Option(help="What the provider is asked for, such as txt2img.")] = None,
     destination: Annotated[str | None, typer.Option(help="Where the outputs go.")] = None,
     test: Annotated[bool, typer.Option("--test", help="A test job: not paid, nothing is copied.")] = False,
@@ -35,9 +37,9 @@ def submit(
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a job; what options say wins over the file."""
+    """Submit a job; what options say wins over the file. No key that is in the file is sent or shown."""
     with answering(as_json) as output:
-        body = _read_body(file, provider, operation)
+        body = read_job(choose_file(argument, file), provider, operation, _list_providers)
         body |= {name: value for name, value in (("destination", destination), ("webhook", webhook)) if value}
         if test or test_status:
             body["test_mode"] = _test_mode(test_status)
@@ -138,11 +140,9 @@ def _exit_as(job: dict[str, Any]) -> None:
         raise typer.Exit(ExitStatus.FAILED)
 
 
-def _read_body(file: str, provider: str | None, operation: str | None) -> dict[str, Any]:
-    if (provider is None) != (operation is None):
-        raise Failure("--provider and --operation go together", status=ExitStatus.USAGE)
-    given = read_document(file)
-    return given if provider is None else {"provider": provider, "operation": operation, "input": given}
+def _list_providers() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = open_service().get("/v1/providers")["data"]
+    return found
 
 
 def _test_mode(status: str | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def test_a_body_with_ten_megabytes_of_image_is_taken_and_sent_on_as_it_cam
     assert ended["status"] == "succeeded"
     assert await count(world, "job_inputs") == 0
     [task] = world.sandbox.tasks.values()
-    assert task.submission.source == png
+    assert task.submission.wanted.source == png
 
 
 async def test_an_image_too_large_or_no_image_at_all_is_refused_without_being_quoted(world: World) -> None:

@@ -7,8 +7,10 @@ import json
 from datetime import datetime
 from typing import Any
 
+from service.demo.s3server import S3Server
+from service.providers.modelslab import PROVIDER as MODELSLAB
 from tests.api.answers import paths_of, problem, rows_of_jobs
-from tests.world import World, destination, job_body, txt2img
+from tests.world import World, destination, job_body, running_world, txt2img
 
 STORAGE_PATH = "input.extra.custom_storage.aws_s3"
 FIELDS = {
@@ -280,10 +282,21 @@ async def test_a_key_inside_the_input_is_dropped_and_never_kept(world: World) ->
             assert secret.encode() not in b"".join(value for value in row.values() if isinstance(value, bytes)), table
 
 
-async def test_a_provider_without_our_key_is_refused(world: World) -> None:
-    providers = (await world.client.get("/v1/providers")).json()["data"]
-    for provider in providers:
-        assert provider["available"] is (provider["name"] == "novita")
+async def test_a_provider_without_our_key_is_refused_but_for_mocks_of_our_own(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with running_world(database_url, s3_server, bucket, GENRELAY_PROVIDERS__MODELSLAB__API_KEY="") as world:
+        providers = (await world.client.get("/v1/providers")).json()["data"]
+        assert {provider["name"]: provider["available"] for provider in providers} == {
+            "novita": True,
+            "modelslab": False,
+        }
+        example = MODELSLAB.operations["text2img"].example
+        body = job_body(provider="modelslab", operation="text2img", input=example)
+        assert paths_of(await world.client.post("/v1/jobs", json=body)) == {"provider"}
+        mock = await world.client.post("/v1/jobs", json={**body, "test_mode": {"enabled": True}})
+        assert mock.status_code == 202
+        assert (await world.end(mock.json()))["status"] == "succeeded"
 
 
 async def test_many_clients_at_once_get_a_job_each(world: World) -> None:

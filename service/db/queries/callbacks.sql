@@ -51,3 +51,8 @@ SELECT DISTINCT job_id FROM (
 -- name: abandon_callbacks(job_id)!
 -- Judging failed for good; a dead letter tells of it.
 UPDATE callbacks SET verdict = 'abandoned', judged_at = now() WHERE job_id = :job_id AND verdict IS NULL;
+
+-- name: take_back_probe(job_id, digest)$
+-- Whether a probe of ours came in, for a job that never was; it does not stay.
+WITH gone AS (DELETE FROM callbacks WHERE job_id = :job_id AND digest = :digest RETURNING id)
+SELECT EXISTS (SELECT FROM gone);
