@@ -69,10 +69,13 @@ def sandbox(
     ] = None,
     api_key: Annotated[str | None, typer.Option(help="The only key that is taken; default: any.")] = None,
     latency: Annotated[float, typer.Option(min=0, help="Seconds from a submit to its callback.")] = 0.05,
+    retired: Annotated[
+        list[str] | None, typer.Option(help="A path to answer as if it had been taken away; may be repeated.")
+    ] = None,
     lean: Annotated[bool, typer.Option("--lean", help="One pre-drawn JPEG for every image.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a provider to develop against: Novita's routes, real pictures, and faults that a prompt asks for."""
+    """Run providers to develop against: Novita, Seedream and ModelsLab, real pictures, and faults that a prompt asks for."""
     from service.sandbox.server import run
     from service.sandbox.settings import SandboxSettings
 
@@ -82,7 +85,9 @@ def sandbox(
         print(line, flush=True)
 
     with answering(as_json):
-        settings = SandboxSettings(api_key=api_key, latency_seconds=latency, lean=lean)
+        settings = SandboxSettings(
+            api_key=api_key, latency_seconds=latency, retired=frozenset(retired or ()), lean=lean
+        )
         with _explaining_the_port(host, port):
             run(settings, host=host, port=port, public_url=public_url, listening=announce)
 

@@ -1,4 +1,4 @@
-"""A Novita AI to develop against: its routes and envelopes, real pictures, and a menu of faults per request."""
+"""Providers to develop against: their routes and envelopes, real pictures, and a menu of faults per request."""
 
 from service.sandbox.app import sandbox_app
 from service.sandbox.settings import SandboxSettings

@@ -1,4 +1,4 @@
-"""`python -m service.sandbox`: a Novita on this machine."""
+"""`python -m service.sandbox`: providers on this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--public-url", help="the origin of image URLs; default: the address listened on")
     parser.add_argument("--api-key", help="the only key that is taken; default: any")
     parser.add_argument("--latency", type=float, default=0.05, help="seconds from a submit to its callback")
+    parser.add_argument("--retired", action="append", default=[], help="a path to take away; may be repeated")
     parser.add_argument("--lean", action="store_true", help="one pre-drawn JPEG for every image")
     parser.add_argument("--lean-image-bytes", type=int, default=100_000)
     given = parser.parse_args(arguments)
     settings = SandboxSettings(
         api_key=given.api_key,
         latency_seconds=given.latency,
+        retired=frozenset(given.retired),
         lean=given.lean,
         lean_image_bytes=given.lean_image_bytes,
     )

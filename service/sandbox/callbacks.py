@@ -1,4 +1,4 @@
-"""Sending callbacks: a POST, five seconds, up to five tries until a 2xx; every try is written down."""
+"""Sending callbacks: a POST, within the provider's time, as often as the provider tries; every try is written down."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import httpx
 
 from service.sandbox.state import CallbackTry, Sandbox, Task
 
-_HEADERS = {"content-type": "application/json", "user-agent": "novita-sandbox"}
-
 
 async def send_callback(sandbox: Sandbox, task: Task, body: bytes, kind: str = "final") -> None:
-    """Send one callback with Novita's retries; `task.called_back` is set after the first try."""
-    for attempt, wait in enumerate((*sandbox.settings.callback_retry_seconds, None), start=1):
+    """Send one callback with its provider's retries; `task.called_back` is set after the first try."""
+    for attempt, wait in enumerate((*task.dialect.retry_seconds(sandbox.settings), None), start=1):
         sent = await try_callback(sandbox, task, body, kind, attempt)
         task.called_back.set()
         if sent or wait is None:
@@ -28,19 +26,20 @@ async def try_callback(sandbox: Sandbox, task: Task, body: bytes, kind: str, att
         return False
     status, error = None, None
     try:
-        async with asyncio.timeout(sandbox.settings.callback_timeout_seconds):
-            status = await _post(transport, url, body)
+        async with asyncio.timeout(task.dialect.timeout_seconds(sandbox.settings)):
+            status = await _post(transport, url, body, f"{task.submission.provider}-sandbox")
     except (TimeoutError, httpx.TimeoutException):
         error = "timeout"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as problem:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError, OverflowError, ExceptionGroup) as problem:
         error = type(problem).__name__
     sandbox.callbacks_sent.append(CallbackTry(task.task_id, sandbox.now(), kind, attempt, status, error, body))
     return status is not None and 200 <= status < 300
 
 
-async def _post(transport: httpx.AsyncHTTPTransport, url: str, body: bytes) -> int:
+async def _post(transport: httpx.AsyncHTTPTransport, url: str, body: bytes, agent: str) -> int:
     # The transport without a client around it: httpx's client logs every URL, and these hold their receiver's token.
-    response = await transport.handle_async_request(httpx.Request("POST", url, headers=_HEADERS, content=body))
+    headers = {"content-type": "application/json", "user-agent": agent}
+    response = await transport.handle_async_request(httpx.Request("POST", url, headers=headers, content=body))
     await response.aread()
     await response.aclose()
     return response.status_code

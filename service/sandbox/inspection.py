@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox.envelopes import json_response
-from service.sandbox.faults import FAULTS
+from service.sandbox.answers import json_response
+from service.sandbox.faults import ALWAYS, FAULTS, Fault
 from service.sandbox.state import Sandbox
 
 _SHOWN_CHARACTERS = 10_000
@@ -38,8 +39,13 @@ async def list_lookups(request: Request) -> Response:
 
 
 async def list_faults(request: Request) -> Response:
-    """Answer with the menu."""
-    return json_response({name: fault.sentence for name, fault in FAULTS.items()})
+    """Answer with the menu: what each fault does, the value of one without a number, and who obeys it."""
+    return json_response({name: _menu_line(fault) for name, fault in FAULTS.items()})
+
+
+def _menu_line(fault: Fault) -> dict[str, Any]:
+    default = "always" if fault.default == ALWAYS else fault.default
+    return {"does": fault.sentence, "default": default, "providers": fault.obeyed_by}
 
 
 async def reset(request: Request) -> Response:

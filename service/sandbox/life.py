@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Iterator
 
 from service.sandbox.callbacks import send_callback, try_callback
-from service.sandbox.results import PRIVATE_URL, claim_result, event_bytes, mock_result, task_result
+from service.sandbox.outputs import PRIVATE_URL
 from service.sandbox.state import Sandbox, Task
 
 GARBAGE = b'\x00\xff\xfe{"event_type": "ASYNC_TASK_RESULT", "payload": \xc3\x28'
 STRANGERS_URLS = ("https://attacker.example/image.jpeg", PRIVATE_URL)
+_ENDLESS_URL = "https://attacker.example/" + "x" * 1_100_000
 
 
 async def live(sandbox: Sandbox, task: Task) -> None:
@@ -21,41 +22,14 @@ async def live(sandbox: Sandbox, task: Task) -> None:
     if "stuck" in task.submission.faults:
         task.called_back.set()
         return
-    await _work(sandbox, task)
-    processing = event_bytes(claim_result(task, "TASK_STATUS_PROCESSING"))
-    task.finished_at = sandbox.now()
-    await _call_back(sandbox, task, processing)
+    if task.finished_at is None:
+        await work(sandbox, task)
+        task.finished_at = sandbox.now()
+    await _call_back(sandbox, task)
 
 
-async def send_mock(sandbox: Sandbox, task: Task) -> bool:
-    """Send a test-mode event, once; False when it did not arrive."""
-    return await try_callback(sandbox, task, event_bytes(mock_result(sandbox, task)), "test")
-
-
-def _lies(sandbox: Sandbox, task: Task) -> Iterator[tuple[str, bytes]]:
-    faults = task.submission.faults
-    if not faults.values:
-        return
-    success, failure = "TASK_STATUS_SUCCEED", "TASK_STATUS_FAILED"
-    if "malformed" in faults:
-        yield "malformed", GARBAGE
-    if "oversized" in faults:
-        yield "oversized", event_bytes(claim_result(task, success, ("https://attacker.example/" + "x" * 1_100_000,)))
-    if "unknown_event" in faults:
-        yield "unknown_event", event_bytes(claim_result(task, "TASK_STATUS_LOST"), "ASYNC_TASK_MOVED")
-    if "foreign" in faults:
-        yield "foreign", event_bytes(claim_result(task, success, STRANGERS_URLS, _someone_elses(sandbox, task)))
-    if "forged" in faults:
-        yield "forged", event_bytes(claim_result(task, success, STRANGERS_URLS))
-    if "forged_failure" in faults:
-        yield "forged_failure", event_bytes(claim_result(task, failure))
-
-
-def _someone_elses(sandbox: Sandbox, task: Task) -> str:
-    return next((task_id for task_id in sandbox.tasks if task_id != task.task_id), str(uuid.uuid4()))
-
-
-async def _work(sandbox: Sandbox, task: Task) -> None:
+async def work(sandbox: Sandbox, task: Task) -> None:
+    """Take the time that a task takes."""
     faults = task.submission.faults
     if "held" in faults:
         await task.released.wait()
@@ -63,14 +37,40 @@ async def _work(sandbox: Sandbox, task: Task) -> None:
         await asyncio.sleep(faults.value("slow") if "slow" in faults else sandbox.settings.latency_seconds)
 
 
-async def _call_back(sandbox: Sandbox, task: Task, processing: bytes) -> None:
+def _lies(sandbox: Sandbox, task: Task) -> Iterator[tuple[str, bytes]]:
+    faults, claim = task.submission.faults, task.dialect.claim_event
+    if not faults.values:
+        return
+    if "malformed" in faults:
+        yield "malformed", GARBAGE
+    if "oversized" in faults:
+        yield "oversized", claim(task, "success", (_ENDLESS_URL,))
+    if "unknown_event" in faults:
+        yield "unknown_event", claim(task, "unknown")
+    if "foreign" in faults:
+        yield "foreign", claim(task, "success", STRANGERS_URLS, _someone_elses(sandbox, task))
+    if "forged" in faults:
+        yield "forged", claim(task, "success", STRANGERS_URLS)
+    if "forged_failure" in faults:
+        yield "forged_failure", claim(task, "failure")
+
+
+def _someone_elses(sandbox: Sandbox, task: Task) -> str:
+    return next((other.task_id for other in sandbox.tasks.values() if _is_other(other, task)), str(uuid.uuid4()))
+
+
+def _is_other(other: Task, task: Task) -> bool:
+    return other is not task and other.dialect is task.dialect
+
+
+async def _call_back(sandbox: Sandbox, task: Task) -> None:
     faults = task.submission.faults
     if task.submission.webhook_url is None or "lost" in faults:
         task.called_back.set()
         return
-    body = event_bytes(task_result(sandbox, task))
+    body = task.dialect.final_event(sandbox, task)
     if "duplicated" in faults:
         await asyncio.gather(*(send_callback(sandbox, task, body, "duplicated") for _ in range(2)))
     await send_callback(sandbox, task, body)
     if "reordered" in faults:
-        await try_callback(sandbox, task, processing, "reordered")
+        await try_callback(sandbox, task, task.dialect.claim_event(task, "processing"), "reordered")

@@ -20,11 +20,17 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 Color = tuple[int, int, int]
 _SMOOTH_PIXELS = 512 * 512  # up to here edges are drawn at twice the size
+_DRAWN_PIXELS = 1_500_000  # beyond, a smaller picture is enlarged: hills don't get better by more pixels
+_LEAST_SIDE = 64  # nothing is drawn smaller than that, but for being reduced
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything a picture is drawn from. source: an img2img's image, of which `1 - strength` shows through."""
+    """Everything a picture is drawn from.
+
+    source: an image to start from, of which `1 - strength` shows through. mask: only its white part is drawn anew then
+    (with invert_mask its black part), the rest is the source. resized: the source in another size, and nothing else.
+    """
 
     caption: str
     width: int
@@ -34,6 +40,10 @@ class Picture:
     image_type: str
     source: bytes | None = field(default=None, repr=False)
     strength: float = 1.0
+    mask: bytes | None = field(default=None, repr=False)
+    invert_mask: bool = False
+    resized: bool = False
+    watermark: bool = False
 
 
 class Gallery:
@@ -65,13 +75,21 @@ class Gallery:
 
 def draw_picture(picture: Picture) -> bytes:
     """Draw a picture and return it as a file of its image_type (png, jpeg or webp)."""
-    seen = f"{picture.caption}\0{picture.width}\0{picture.height}\0{picture.seed}\0{picture.index}"
-    random = Random(hashlib.sha256(seen.encode()).digest())  # noqa: S311 - a picture is no secret
-    image = _draw_scene(random, picture.width, picture.height)
-    if picture.source is not None:
-        image = Image.blend(_fit_source(picture), image, 0.25 + 0.75 * picture.strength)
+    source = _open_source(picture)
+    if picture.resized and source is not None:
+        return _encode(source, picture.image_type)
+    image = _draw_scene(_random_of(picture), picture.width, picture.height)
+    if source is not None:
+        image = _draw_over(source, image, picture)
     _write_caption(image, f"{picture.caption}  /  seed {picture.seed}, image {picture.index + 1}")
+    if picture.watermark:
+        _write_watermark(image)
     return _encode(image, picture.image_type)
+
+
+def _random_of(picture: Picture) -> Random:
+    seen = f"{picture.caption}\0{picture.width}\0{picture.height}\0{picture.seed}\0{picture.index}"
+    return Random(hashlib.sha256(seen.encode("utf-8", "replace")).digest())  # noqa: S311 - a picture is no secret
 
 
 def draw_lean_jpeg(size: int) -> bytes:
@@ -90,13 +108,16 @@ def _draw_noise(side: int) -> Image.Image:
 
 
 def _draw_scene(random: Random, width: int, height: int) -> Image.Image:
+    shrunk = min(1.0, math.sqrt(_DRAWN_PIXELS / (width * height)))
     scale = 2 if width * height <= _SMOOTH_PIXELS else 1
+    sides = (max(_LEAST_SIDE, round(width * shrunk)) * scale, max(_LEAST_SIDE, round(height * shrunk)) * scale)
     hue = random.random()
     sky = [_color(hue, 0.62, 0.62), _color(hue + 0.07, 0.48, 0.86), _color(hue + 0.14, 0.34, 1.0)]
-    image = _draw_sky(sky, width * scale, height * scale)
+    image = _draw_sky(sky, *sides)
     _draw_sun(image, random, _color(hue + 0.17, 0.18, 1.0))
     _draw_hills(image, random, sky[2], _color(hue + 0.03, 0.65, 0.16))
-    return image.reduce(scale) if scale > 1 else image
+    image = image.reduce(scale) if scale > 1 else image
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _color(hue: float, saturation: float, value: float) -> Color:
@@ -141,9 +162,25 @@ def _draw_hills(image: Image.Image, random: Random, far: Color, near: Color) -> 
         draw.polygon([(0, height), *ridge, (width + step, height)], fill=color)
 
 
-def _fit_source(picture: Picture) -> Image.Image:
-    with Image.open(io.BytesIO(picture.source or b"")) as source:
-        return ImageOps.fit(source.convert("RGB"), (picture.width, picture.height))
+def _open_source(picture: Picture) -> Image.Image | None:
+    """Return the source in the picture's size; None when there is none, or when more than its header can't be read."""
+    return _fit(picture.source, "RGB", (picture.width, picture.height)) if picture.source else None
+
+
+def _fit(data: bytes, mode: str, size: tuple[int, int]) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return ImageOps.fit(image.convert(mode), size)
+    except (OSError, ValueError, SyntaxError, EOFError):  # what Pillow raises for half an image
+        return None
+
+
+def _draw_over(source: Image.Image, image: Image.Image, picture: Picture) -> Image.Image:
+    blended = Image.blend(source, image, 0.25 + 0.75 * picture.strength)
+    mask = _fit(picture.mask, "L", image.size) if picture.mask else None
+    if mask is None:
+        return blended
+    return Image.composite(blended, source, ImageOps.invert(mask) if picture.invert_mask else mask)
 
 
 @functools.cache
@@ -159,6 +196,13 @@ def _write_caption(image: Image.Image, text: str) -> None:
     while text and font.getlength(text) > width * 0.94:
         text = text[: int(len(text) * 0.9) - 1]
     ImageDraw.Draw(image).text((width * 0.03, height * 0.955), text, font=font, fill=(255, 255, 255), anchor="lm")
+
+
+def _write_watermark(image: Image.Image) -> None:
+    width, height = image.size
+    font = _font(max(9, min(width, height) // 24))
+    place = (width * 0.97, height * 0.9)
+    ImageDraw.Draw(image).text(place, "AI generated", font=font, fill=(255, 255, 255), anchor="rm")
 
 
 def _encode(image: Image.Image, image_type: str, quality: int = 85) -> bytes:

@@ -1,4 +1,4 @@
-"""Image URLs that look like S3's pre-signed ones, are checked, and die after an hour.
+"""Image URLs that look like S3's pre-signed ones, are checked, and die after an hour or a day.
 
 The signature is an HMAC of ours over path and query, not AWS's algorithm: nobody outside of the sandbox computes it.
 """
@@ -24,15 +24,15 @@ _NAMES = {
 }
 
 
-def sign_path(key: bytes, path: str, at: float) -> str:
-    """Return path and query of a URL that was signed at `at` (Unix seconds) and lives for an hour."""
+def sign_path(key: bytes, path: str, at: float, life_seconds: int = URL_LIFE_SECONDS) -> str:
+    """Return path and query of a URL that was signed at `at` (Unix seconds) and lives for an hour, or as long as told."""
     date = time.strftime(_DATE, time.gmtime(at))
     query = urlencode(
         {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"SANDBOX/{date[:8]}/ap-southeast-1/s3/aws4_request",
             "X-Amz-Date": date,
-            "X-Amz-Expires": URL_LIFE_SECONDS,
+            "X-Amz-Expires": life_seconds,
             "X-Amz-SignedHeaders": "host",
             "x-id": "GetObject",
         }

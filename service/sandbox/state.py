@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import httpx
 
-from service.sandbox.pictures import Gallery, Picture, draw_lean_jpeg
+from service.sandbox.pictures import Gallery, draw_lean_jpeg
 from service.sandbox.settings import SandboxSettings
-from service.sandbox.submissions import TASK_TYPES, Submission
+from service.sandbox.submissions import Submission
+
+_log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
+Claim = Literal["success", "failure", "processing", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """One accepted submit. at: Unix seconds. test: in test mode, so nothing was to be paid for."""
+    """One accepted submit. at: Unix seconds. test: in test mode, so nothing was to be paid for.
+
+    provider: as genrelay names it (`novita`, `modelslab`). images: how many outputs were asked for.
+    """
 
     task_id: str
     at: float
+    provider: str
     endpoint: str
     prompt: str
     callback_url: str | None
@@ -47,15 +54,44 @@ class CallbackTry:
     body: bytes = field(repr=False)
 
 
+class Dialect(Protocol):
+    """How one provider names its tasks and talks about them in callbacks."""
+
+    def new_task_id(self, sandbox: Sandbox, submission: Submission) -> str:
+        """Return an id for a task that is being accepted."""
+        ...
+
+    def new_names(self, count: int) -> tuple[str, ...]:
+        """Return names for the files of a task, without extension; no two tasks share one."""
+        ...
+
+    def final_event(self, sandbox: Sandbox, task: Task) -> bytes:
+        """Return the body of the callback about a task that has ended."""
+        ...
+
+    def claim_event(self, task: Task, claim: Claim, urls: tuple[str, ...] = (), task_id: str | None = None) -> bytes:
+        """Return the body of a callback that merely claims something about a task."""
+        ...
+
+    def retry_seconds(self, settings: SandboxSettings) -> tuple[float, ...]:
+        """Return the waits between the tries of one callback; none means that there is one try."""
+        ...
+
+    def timeout_seconds(self, settings: SandboxSettings) -> float:
+        """Return how long a receiver may take."""
+        ...
+
+
 @dataclass(slots=True)
 class Task:
     """One accepted task and where it stands; `finished_at` is None until it ends."""
 
     task_id: str
     submission: Submission
+    dialect: Dialect
     seed: int
     submitted_at: float
-    image_names: tuple[str, ...]
+    names: tuple[str, ...]
     fails: bool
     finished_at: float | None = None
     lookups: int = 0
@@ -66,41 +102,18 @@ class Task:
     encoded: bytes | None = None
 
     @property
-    def status(self) -> str:
-        """Return Novita's name for where the task stands."""
-        faults = self.submission.faults
-        if self.finished_at is not None:
-            return "TASK_STATUS_FAILED" if self.fails else "TASK_STATUS_SUCCEED"
-        if "queued" in faults:
-            return "TASK_STATUS_QUEUED"
-        return "TASK_STATUS_UNKNOWN" if "unknown_status" in faults else "TASK_STATUS_PROCESSING"
-
-    @property
-    def task_type(self) -> str:
-        """Return Novita's name for what the task does."""
-        return TASK_TYPES[self.submission.endpoint]
-
-    def picture(self, index: int, image_type: str) -> Picture:
-        """Return what the image at `index` is drawn from."""
-        asked = self.submission
-        return Picture(
-            caption=asked.caption,
-            width=asked.width,
-            height=asked.height,
-            seed=self.seed,
-            index=index,
-            image_type=image_type,
-            source=asked.source,
-            strength=asked.strength if asked.source is not None else 1.0,
-        )
+    def succeeded(self) -> bool:
+        """Return whether the task has ended well."""
+        return self.finished_at is not None and not self.fails
 
 
 class Sandbox:
-    """The state of one fake Novita.
+    """The state of one set of fake providers.
 
     submits: the ledger of every accepted submit, test-mode ones marked `test` (`paid` leaves them out). lookups: how
-    often each task id was looked up, unknown ids too. callbacks_sent: every try of every callback. public_url may be
-    set once the port is known.
+    often each task id was looked up, unknown ids too. callbacks_sent: every try of every callback. files: the task and the
+    index of each output, by its name. crashes: what went wrong in the sandbox itself, out of anybody's sight. public_url
+    may be set once the port is known.
     """
 
     def __init__(self, settings: SandboxSettings, now: Clock = time.time) -> None:
@@ -112,11 +125,13 @@ class Sandbox:
         self.gallery = Gallery()
         self.lean_jpeg = draw_lean_jpeg(settings.lean_image_bytes) if settings.lean else b""
         self.tasks: dict[str, Task] = {}
+        self.files: dict[str, tuple[Task, int]] = {}
         self.submits: list[Submit] = []
         self.lookups: Counter[str] = Counter()
         self.callbacks_sent: list[CallbackTry] = []
         self.refused: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.crashes: list[BaseException] = []
         self.transport: httpx.AsyncHTTPTransport | None = None
         self._background: set[asyncio.Task[None]] = set()
 
@@ -125,20 +140,22 @@ class Sandbox:
         """Return the submits that would have cost something."""
         return [submit for submit in self.submits if not submit.test]
 
-    def accept(self, submission: Submission) -> Task:
+    def accept(self, submission: Submission, dialect: Dialect) -> Task:
         """Take a submit: make its task, write the ledger. Test-mode tasks can't be looked up afterwards."""
-        test = submission.test_status is not None
-        count = submission.image_num * (2 if "more_images" in submission.faults else 1)
+        test, wanted = submission.test_status is not None, submission.wanted
+        count = wanted.count * (2 if "more_images" in submission.faults else 1)
         task = Task(
-            task_id=str(uuid.uuid4()),
+            task_id=dialect.new_task_id(self, submission),
             submission=submission,
-            seed=secrets.randbelow(2**32) if submission.seed < 0 else submission.seed,
+            dialect=dialect,
+            seed=secrets.randbelow(2**32) if wanted.seed < 0 else wanted.seed,
             submitted_at=self.now(),
-            image_names=tuple(secrets.token_hex(16) for _ in range(count)),
+            names=dialect.new_names(count - (1 if "fewer" in submission.faults else 0)),
             fails=not test and self._shall_fail(submission),
         )
         if not test:
             self.tasks[task.task_id] = task
+            self.files.update((name, (task, index)) for index, name in enumerate(task.names))
         self.submits.append(_ledger_line(task, test))
         return task
 
@@ -159,12 +176,27 @@ class Sandbox:
         """Run something in the background until it is done or the sandbox closes."""
         running = asyncio.create_task(work)
         self._background.add(running)
-        running.add_done_callback(self._background.discard)
+        running.add_done_callback(self._forget)
+
+    def _forget(self, ended: asyncio.Task[None]) -> None:
+        self._background.discard(ended)
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            _log.error("sandbox.crashed", exc_info=error)
+            self.crashes.append(error)
+
+    async def settle(self) -> None:
+        """Wait until nothing runs in the background any more."""
+        while self._background:
+            await asyncio.wait(self._background)
 
     async def reset(self) -> None:
         """Stop everything that runs and forget everything that was."""
         await self._stop()
-        for memory in (self.tasks, self.submits, self.lookups, self.callbacks_sent, self.refused, self.failures):
+        for task in self.tasks.values():
+            task.released.set()  # a request that is held is not in the background, and shall not wait for ever
+        ledgers = (self.submits, self.lookups, self.callbacks_sent, self.refused, self.failures)
+        for memory in (self.tasks, self.files, *ledgers):
             memory.clear()
 
     @contextlib.asynccontextmanager
@@ -187,12 +219,14 @@ class Sandbox:
 
 
 def _ledger_line(task: Task, test: bool) -> Submit:
+    asked = task.submission
     return Submit(
         task_id=task.task_id,
         at=task.submitted_at,
-        endpoint=task.submission.endpoint,
-        prompt=task.submission.prompt,
-        callback_url=task.submission.webhook_url,
+        provider=asked.provider,
+        endpoint=asked.endpoint,
+        prompt=asked.prompt,
+        callback_url=asked.webhook_url,
         test=test,
-        images=task.submission.image_num,
+        images=asked.wanted.count,
     )

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from service.sandbox.pictures import Picture, draw_picture
 from tests.sandbox.conftest import Clock, World
 
 
@@ -24,6 +25,11 @@ async def test_the_same_request_draws_the_same_bytes(world: World) -> None:
     first, second = [(await world.http.get(await world.image_url())).content for _ in range(2)]
 
     assert first == second
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (4096, 16), (16, 4096), (2048, 2048)])
+def test_a_picture_of_any_size_can_be_drawn(width: int, height: int) -> None:
+    assert open_image(draw_picture(Picture("a lake", width, height, 1, 0, "jpeg"))).size == (width, height)
 
 
 @pytest.mark.parametrize("change", [{"seed": 124}, {"prompt": "a fishing village"}, {"width": 264}])

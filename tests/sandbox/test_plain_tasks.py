@@ -261,7 +261,13 @@ async def test_a_wrong_image_is_refused_by_img2img(world: World, image: str | No
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("POST", "/v3/async/upscale"), ("GET", "/v3/async/txt2img"), ("GET", "/v3/model/")],
+    [
+        ("GET", "/"),
+        ("POST", "/v3/async/a/b"),
+        ("GET", "/v3/async/txt2img"),
+        ("POST", "/v3/seedream-9"),
+        ("GET", "/v3/model/"),
+    ],
 )
 async def test_an_unknown_api_is_not_found(world: World, method: str, path: str) -> None:
     answer = await world.http.request(method, path)
