@@ -29,7 +29,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run jobs of every kind from submit to bucket, on real parts, and check what came of them; under a minute."""
+    """Run every operation of every provider from submit to bucket, on real parts, and check it all; under a minute."""
     from service.demo.failures import DemoFailed
 
     with answering(as_json) as output:

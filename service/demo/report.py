@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.demo.checks import Check, find_mistakes
-from service.demo.evidence import Evidence, Played
+from service.demo.checks import Check
+from service.demo.ends import find_mistakes
+from service.demo.evidence import Evidence, Played, WebhookCheck
 from service.demo.failures import DemoFailed
 
 _MARK = ".genrelay-demo"
-_EXTENSIONS = {"image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "folder": str(self.folder),
             "jobs": [_row(one) for one in self.evidence.played],
+            "webhook_checks": [check.report for check in self.evidence.webhook_checks],
             "checks": [{"claim": c.claim, "ok": c.ok, "mistakes": c.mistakes} for c in self.checks],
         }
 
@@ -45,13 +46,16 @@ class Report:
 def _row(one: Played) -> dict[str, Any]:
     job = one.job or {}
     return {
+        "provider": one.scenario.provider,
+        "operation": one.scenario.operation.name,
         "name": one.scenario.name,
         "special": one.scenario.special,
         "job": job.get("id"),
         "status": one.status,
         "verified_by": job.get("verified_by"),
         "error": job["error"]["code"] if job.get("error") else None,
-        "outputs": [output["key"] or output["status"] for output in job.get("outputs", ())],
+        "test": one.scenario.is_test,
+        "outputs": [output["key"] or output["status"] for output in one.outputs],
         "callbacks": one.verdicts or [],
         "proof": explain_proof(one),
         "mistakes": find_mistakes(one),
@@ -62,20 +66,31 @@ def explain_proof(one: Played) -> str:
     """Say what the job's end rests on."""
     if one.job is None:
         errors = (one.refusal or {}).get("errors", ())
-        return f"{len(errors)} mistakes: {', '.join(str(error['path']).rpartition('.')[2] for error in errors)}"
+        return f"refused by us: {', '.join(str(error['path']).rpartition('.')[2] for error in errors)}"
     callbacks = Counter(str(said) for said in one.verdicts or ())
     told = ", ".join(f"{count} {said}" if count > 1 else said for said, count in callbacks.items())
     match one.job["verified_by"]:
         case "readback" if not callbacks:
-            return "read-back by clock, no callback"
+            return "read-back by clock"
         case "readback":
             return f"read-back ({told})"
         case "sync":
             return "the submit's answer"
         case "token":
-            return "token; nothing paid or copied"
+            sender = "their" if one.scenario.operation.native_test_mode else "our"
+            return f"{sender} mock, nothing paid"
         case _:
             return "nothing"
+
+
+def explain_check(check: WebhookCheck) -> str:
+    """Say how far a webhook check came."""
+    tried = [step for step in check.report["steps"] if step["ok"] is not None]
+    failed = [str(step["step"]) for step in tried if not step["ok"]]
+    if failed:
+        return f"{', '.join(failed)} failed"
+    arrived = sum(step["step"] == "callback_arrived" for step in tried)
+    return f"{arrived} callbacks came, {len(tried)} steps"
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -99,11 +114,11 @@ def prepare_folder(folder: Path) -> Path:
 def write_folder(report: Report) -> None:
     """Leave the pictures, as they were read back from the bucket, and the report."""
     for one in report.evidence.played:
-        for output in (one.job or {}).get("outputs", ()):
-            body = report.evidence.objects.get(output["key"] or "")
+        for output in one.stored:
+            body = report.evidence.objects.get(output["key"])
             if body is not None:
-                extension = _EXTENSIONS.get(output["media_type"], "bin")
-                name = f"{one.scenario.name}-{output['index']:02}.{extension}"
+                stem = "-".join(one.scenario.label.split())
+                name = f"{stem}-{output['index']:02}{Path(output['key']).suffix}"
                 (report.folder / "pictures" / name).write_bytes(body)
     text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
     (report.folder / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -11,11 +11,13 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from service.demo.checks import check_all
-from service.demo.evidence import Evidence, Played, gather, submit_all, wait_for_ends
+from service.demo.evidence import Evidence, Played
 from service.demo.failures import DemoFailed
+from service.demo.playing import check_webhooks, gather, submit_all, wait_for_ends
 from service.demo.report import Report, prepare_folder, write_folder
 from service.demo.scenarios import make_scenarios
 from service.demo.stage import Say, Stage, check_installation, running_stage
+from service.providers.registry import PROVIDERS
 
 
 @contextmanager
@@ -40,7 +42,9 @@ def running_demo(folder: Path, say: Say, look: Callable[[list[Played]], None]) -
 
 def _play(stage: Stage, say: Say, look: Callable[[list[Played]], None]) -> Evidence:
     played = submit_all(stage, make_scenarios())
-    say(f"{len(played)} jobs were submitted")
+    say(f"{len(played)} jobs were submitted to {' and '.join(PROVIDERS)}")
     look(played)
+    # While the jobs run: a check waits for callbacks most of its time.
+    webhook_checks = [check_webhooks(stage, name) for name in PROVIDERS]
     wait_for_ends(stage, played, look)
-    return gather(stage, played)
+    return gather(stage, played, webhook_checks)

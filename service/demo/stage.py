@@ -20,6 +20,7 @@ import httpx
 from service.demo.failures import DemoFailed
 from service.demo.processes import Child, clean_environment, genrelay, interruptible, restored_signals, run_once
 from service.demo.s3server import S3Server, S3ServerFailed, is_installed, running_s3
+from service.providers.registry import PROVIDERS
 
 BUCKET = "demo-renders"
 DESTINATION = "demo"
@@ -62,7 +63,7 @@ def running_stage(logs: Path, say: Say) -> Iterator[Stage]:
         stack.callback(_stop_database, data)
         provider_key = secrets.token_urlsafe(24)
         sandbox_url = _start_sandbox(stack, logs, provider_key)
-        say(f"the sandbox, a provider on this machine, listens on {sandbox_url}")
+        say(f"the sandbox, which plays every provider, listens on {sandbox_url}")
         port = _free_port()
         environment = _environment(data, port, sandbox_url, provider_key)
         service = Child("genrelay serve", genrelay("serve"), logs / "service.log", environment)
@@ -102,9 +103,7 @@ def _environment(data: Path, port: int, sandbox_url: str, provider_key: str) -> 
             "GENRELAY_DATA_DIR": str(data),
             "GENRELAY_PORT": str(port),
             "GENRELAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "GENRELAY_PROVIDERS__NOVITA__BASE_URL": sandbox_url,
-            "GENRELAY_PROVIDERS__NOVITA__API_KEY": provider_key,
-            "GENRELAY_PROVIDERS__NOVITA__OUTPUT_HOSTS": "127.0.0.1",
+            **_providers(sandbox_url, provider_key),
             "GENRELAY_ALLOWED_PRIVATE_SUBNETS": "127.0.0.0/8",
             # Nobody who watches wants to wait half a minute for the reconciler.
             "GENRELAY_RECONCILE__FIRST_SECONDS": "1",
@@ -113,6 +112,12 @@ def _environment(data: Path, port: int, sandbox_url: str, provider_key: str) -> 
             "GENRELAY_LOG_FORMAT": "json",
         }
     )
+
+
+def _providers(sandbox_url: str, key: str) -> dict[str, str]:
+    """Return what makes the sandbox every provider there is."""
+    said = {"BASE_URL": sandbox_url, "API_KEY": key, "OUTPUT_HOSTS": "127.0.0.1"}
+    return {f"GENRELAY_PROVIDERS__{name.upper()}__{field}": text for name in PROVIDERS for field, text in said.items()}
 
 
 def _free_port() -> int:

@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from service.demo.checks import check_all
 from service.demo.evidence import Evidence, Played
-from service.demo.scenarios import make_scenarios
+from tests.demo.right_evidence import TOKEN, find, right_evidence, submit_of
 
 SECRET = "a-secret-of-the-demo"
-TOKEN = "token-of-the-callback-url"
-KEY = "renders/job_1/00.jpeg"
+KEY = "renders/job_novita_txt2img_lighthouse/00.jpeg"
+FIRST = "novita txt2img lighthouse"
+ANSWERED = "novita seedream-4.0 lighthouse"
+OTHER = "modelslab text2img lighthouse"
+REFUSED = "novita txt2img castle"
+TWICE = "novita txt2img bridge"
+MOCKED_BY_US = "modelslab text2img garden"
 
-
-def right_evidence() -> Evidence:
-    """Return the evidence of one job that went well and of one that was refused."""
-    scenarios = {scenario.name: scenario for scenario in make_scenarios()}
-    file = io.BytesIO()
-    Image.new("RGB", (384, 256), "teal").save(file, "JPEG")
-    body = file.getvalue()
-    output = {
-        "index": 0,
-        "status": "stored",
-        "media_type": "image/jpeg",
-        "bytes": len(body),
-        "width": 384,
-        "height": 256,
-        "sha256": hashlib.sha256(body).hexdigest(),
-        "key": KEY,
-    }
-    job = {
-        "id": "job_1",
-        "status": "succeeded",
-        "verified_by": "readback",
-        "outputs": [output],
-        "error": None,
-        "provider_task_id": "t1",
-    }
-    events = [_event(1, "job.queued"), _event(2, "job.callback"), _event(3, "job.succeeded", copy.deepcopy(job))]
-    good = Played(scenarios["lighthouse"], job, events=events, verdicts=["confirmed"])
-    refused = Played(scenarios["castle"], None, refusal={"code": "invalid_request", "errors": []})
-    return Evidence([good, refused], [_submit(good.scenario.prompt)], {KEY: body}, '{"event": "job.submitted"}\n')
-
-
-def _event(sequence: int, kind: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"type": kind, "data": {"sequence": sequence, "job": job}}
-
-
-def _submit(prompt: str, task_id: str = "t1") -> dict[str, Any]:
-    url = f"http://127.0.0.1:1/v1/callbacks/novita/{TOKEN}"
-    return {"prompt": prompt, "test": False, "task_id": task_id, "callback_url": url}
+Spoil = Callable[[Evidence], None]
 
 
 def mistakes(evidence: Evidence) -> list[str]:
@@ -68,84 +32,152 @@ def test_right_evidence_passes_every_check() -> None:
     assert mistakes(right_evidence()) == []
 
 
-def _pay_twice(evidence: Evidence) -> None:
-    evidence.submits.append(_submit(evidence.played[0].scenario.prompt, "t2"))
+def _pay(label: str) -> Spoil:
+    def spoil(evidence: Evidence) -> None:
+        evidence.submits.append(submit_of(find(evidence, label).scenario))
+
+    return spoil
 
 
-def _pay_for_a_refused_one(evidence: Evidence) -> None:
-    evidence.submits.append(_submit(evidence.played[1].scenario.prompt))
+def _pay_for(**changes: Any) -> Spoil:
+    def spoil(evidence: Evidence) -> None:
+        evidence.submits.append({**submit_of(find(evidence, FIRST).scenario), **changes})
+
+    return spoil
 
 
-def _pay_for_a_stranger(evidence: Evidence) -> None:
-    evidence.submits.append(_submit("a job that nobody asked for"))
+def _pay_for_a_webhook_check(evidence: Evidence) -> None:
+    evidence.submits[-1]["test"] = False
 
 
-def _take_another_task(evidence: Evidence) -> None:
-    evidence.submits[0]["task_id"] = "t9"
+def _change_submit(**changes: Any) -> Spoil:
+    return lambda evidence: evidence.submits[0].update(changes)
+
+
+def _change_job(label: str, **changes: Any) -> Spoil:
+    return lambda evidence: _job(find(evidence, label)).update(changes)
+
+
+def _job(one: Played) -> dict[str, Any]:
+    assert one.job is not None
+    return one.job
+
+
+def _events(evidence: Evidence) -> list[dict[str, Any]]:
+    events = find(evidence, FIRST).events
+    assert events is not None
+    return events
 
 
 def _lose_the_object(evidence: Evidence) -> None:
-    evidence.objects.clear()
+    del evidence.objects[KEY]
 
 
 def _change_the_object(evidence: Evidence) -> None:
     evidence.objects[KEY] += b"\0"
 
 
+def _swap_the_object(evidence: Evidence) -> None:
+    evidence.objects[KEY] = b"<html></html>"
+
+
 def _leave_something(evidence: Evidence) -> None:
     evidence.objects["renders/genrelay-probe"] = b"left behind"
 
 
+def _copy_a_mock(evidence: Evidence) -> None:
+    _job(find(evidence, MOCKED_BY_US))["outputs"][0].update(_job(find(evidence, FIRST))["outputs"][0])
+
+
+def _copy_a_mock_of_a_check(evidence: Evidence) -> None:
+    evidence.objects["renders/job_modelslab_TASK_STATUS_SUCCEED/00.png"] = b"a mock"
+
+
+def _leave_an_operation_out(evidence: Evidence) -> None:
+    evidence.played[:] = [one for one in evidence.played if one.scenario.operation.name != "inpaint"]
+
+
+def _store_too_little(evidence: Evidence) -> None:
+    _job(find(evidence, ANSWERED))["outputs"][1]["status"] = "pending"
+
+
 def _skip_a_number(evidence: Evidence) -> None:
-    del (evidence.played[0].events or [])[1]
+    del _events(evidence)[1]
 
 
 def _end_twice(evidence: Evidence) -> None:
-    (evidence.played[0].events or [])[1]["type"] = "job.failed"
+    _events(evidence)[1]["type"] = "job.failed"
 
 
 def _tell_another_story(evidence: Evidence) -> None:
-    (evidence.played[0].events or [])[-1]["data"]["job"]["status"] = "failed"
+    _events(evidence)[-1]["data"]["job"]["status"] = "failed"
 
 
-def _fail(evidence: Evidence) -> None:
-    assert evidence.played[0].job is not None
-    evidence.played[0].job["status"] = "failed"
-
-
-def _believe_the_callback(evidence: Evidence) -> None:
-    assert evidence.played[0].job is not None
-    evidence.played[0].job["verified_by"] = "token"
-
-
-def _misjudge(evidence: Evidence) -> None:
-    evidence.played[0].verdicts = ["contradicted"]
+def _misjudge(label: str, *verdicts: str | None) -> Spoil:
+    return lambda evidence: setattr(find(evidence, label), "verdicts", list(verdicts))
 
 
 def _refuse_for_another_reason(evidence: Evidence) -> None:
-    evidence.played[1].refusal = {"code": "internal"}
+    find(evidence, REFUSED).refusal = {"code": "internal"}
+
+
+def _make_another_job(evidence: Evidence) -> None:
+    find(evidence, TWICE).replayed_as = None
+
+
+def _fail_a_step(evidence: Evidence) -> None:
+    evidence.webhook_checks[1].report["steps"][5].update(ok=False, code="no_callback")
+
+
+def _check_one_provider_less(evidence: Evidence) -> None:
+    evidence.webhook_checks.pop()
+
+
+def _say_no_without_a_reason(evidence: Evidence) -> None:
+    evidence.webhook_checks[0].report["ok"] = False
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_pay_twice, "lighthouse: 2 paid submits instead of 1"),
-        (_pay_for_a_refused_one, "castle: 1 paid submits instead of 0"),
-        (_pay_for_a_stranger, "1 submits belong to no job"),
-        (_take_another_task, "lighthouse: the task is not the one that was paid for"),
+        (_pay(FIRST), f"{FIRST}: 2 paid submits instead of 1"),
+        (_pay(ANSWERED), f"{ANSWERED}: 2 paid submits instead of 1"),
+        (_pay(OTHER), f"{OTHER}: 2 paid submits instead of 1"),
+        (_pay("novita upscale lighthouse"), "novita upscale lighthouse: 2 paid submits instead of 1"),
+        (_pay(REFUSED), f"{REFUSED}: 1 paid submits instead of 0"),
+        (_pay(MOCKED_BY_US), f"{MOCKED_BY_US}: a test job was paid for"),
+        (_pay_for(prompt="a job that nobody asked for"), "1 submits belong to no job"),
+        (_pay_for(provider="modelslab"), "1 submits belong to no job"),
+        (_pay_for(endpoint="img2img"), "1 submits belong to no job"),
+        (_pay_for_a_webhook_check, "1 submits belong to no job"),
+        (_change_submit(test=True), f"{FIRST}: 0 paid submits instead of 1"),
+        (_change_submit(task_id="t9"), f"{FIRST}: the task is not the one that was paid for"),
         (_lose_the_object, f"{KEY} is not in the bucket"),
         (_change_the_object, f"{KEY}: the digest is another one"),
+        (_swap_the_object, f"{KEY}: it is no picture"),
         (_leave_something, "renders/genrelay-probe belongs to no job"),
-        (_skip_a_number, "lighthouse: the numbers have gaps"),
-        (_end_twice, "lighthouse: events [2, 3] of 3 are ends"),
-        (_tell_another_story, "lighthouse: the last event shows another job than the API"),
-        (_fail, "lighthouse: failed instead of succeeded"),
-        (_believe_the_callback, "lighthouse: verified_by is token instead of readback"),
-        (_misjudge, "lighthouse: verdicts on callbacks are ['contradicted']"),
-        (_refuse_for_another_reason, "castle: refused for another reason"),
+        (_copy_a_mock, "job_modelslab_text2img_garden: a test job has copied something"),
+        (_copy_a_mock_of_a_check, "job_modelslab_TASK_STATUS_SUCCEED: a test job has copied something"),
+        (_leave_an_operation_out, "modelslab inpaint: no job of it has come to a stored object"),
+        (_store_too_little, "novita seedream-4.0: no job of it has come to a stored object"),
+        (_skip_a_number, f"{FIRST}: the numbers have gaps"),
+        (_end_twice, f"{FIRST}: events [2, 3] of 3 are ends"),
+        (_tell_another_story, f"{FIRST}: the last event shows another job than the API"),
+        (_change_job(FIRST, status="failed"), f"{FIRST}: failed instead of succeeded"),
+        (_change_job(FIRST, verified_by="token"), f"{FIRST}: verified_by is token instead of readback"),
+        (_change_job(ANSWERED, verified_by="readback"), f"{ANSWERED}: verified_by is readback instead of sync"),
+        (_change_job(ANSWERED, outputs=[]), f"{ANSWERED}: outputs is 0 instead of 3"),
+        (_misjudge(FIRST, "contradicted"), f"{FIRST}: verdicts on callbacks are ['contradicted']"),
+        (_misjudge(ANSWERED, "confirmed"), f"{ANSWERED}: verdicts on callbacks are ['confirmed']"),
+        (_misjudge(MOCKED_BY_US), f"{MOCKED_BY_US}: verdicts on callbacks are []"),
+        (_refuse_for_another_reason, f"{REFUSED}: refused for another reason"),
+        (_make_another_job, f"{TWICE}: the second submit made another job"),
+        (_fail_a_step, "modelslab: callback_arrived failed: no_callback"),
+        (_check_one_provider_less, "modelslab: not checked"),
+        (_say_no_without_a_reason, "novita: not ok, and no step says why"),
     ],
 )
-def test_a_spoiled_thing_is_noticed(spoil: Callable[[Evidence], None], said: str) -> None:
+def test_a_spoiled_thing_is_noticed(spoil: Spoil, said: str) -> None:
     evidence = right_evidence()
     spoil(evidence)
     assert said in mistakes(evidence)
@@ -154,6 +186,7 @@ def test_a_spoiled_thing_is_noticed(spoil: Callable[[Evidence], None], said: str
 @pytest.mark.parametrize("leak", [SECRET, TOKEN, "https://host/x.jpeg?X-Amz-Signature=abc"])
 def test_a_secret_in_the_log_is_noticed(leak: str) -> None:
     right = right_evidence()
-    found = mistakes(Evidence(right.played, right.submits, right.objects, f"something printed {leak}\n"))
+    log = f"something printed {leak}\n"
+    found = mistakes(Evidence(right.played, right.submits, right.objects, log, right.webhook_checks))
     assert len(found) == 1
     assert found[0].endswith("in the log")

@@ -11,9 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.demo.scenarios import make_scenarios
+from service.providers.registry import PROVIDERS
 from tests.cli.command import clean_environment, run, start
 
 SECONDS = 60
@@ -31,19 +34,24 @@ async def test_the_demo_passes_leaves_its_pictures_and_stops_what_it_started(tmp
     assert process.returncode == 0
     assert report["ok"] is True
 
-    ends = {job["name"]: (job["status"], job["verified_by"]) for job in report["jobs"]}
-    assert ends["lighthouse"] == ("succeeded", "readback")
-    assert ends["orchard"] == ("failed", "sync")
-    assert ends["castle"] == ("refused", None)
-    assert ends["garden"] == ("succeeded", "token")
-    verdicts = {job["name"]: job["callbacks"] for job in report["jobs"]}
-    assert verdicts["island"] == []
-    assert "contradicted" in verdicts["forest"]
+    ends = {_place(job): (job["status"], job["verified_by"]) for job in report["jobs"]}
+    assert ends["novita", "txt2img", "lighthouse"] == ("succeeded", "readback")
+    assert ends["novita", "seedream-4.5", "lighthouse"] == ("succeeded", "sync")
+    assert ends["modelslab", "inpaint", "lighthouse"] == ("succeeded", "readback")
+    assert ends["novita", "txt2img", "orchard"] == ("failed", "sync")
+    assert ends["novita", "txt2img", "castle"] == ("refused", None)
+    assert ends["novita", "txt2img", "garden"] == ("succeeded", "token")
+    assert ends["modelslab", "text2img", "pond"] == ("failed", "token")
+    verdicts = {_place(job): job["callbacks"] for job in report["jobs"]}
+    assert verdicts["novita", "txt2img", "island"] == []
+    assert "contradicted" in verdicts["novita", "txt2img", "forest"]
+    assert [(check["provider"], check["ok"]) for check in report["webhook_checks"]] == [(p, True) for p in PROVIDERS]
 
     stored = [key for job in report["jobs"] for key in job["outputs"] if key != "mock"]
     pictures = sorted((out / "pictures").iterdir())
-    assert len(pictures) == len(stored) == 18
-    assert len({hashlib.sha256(picture.read_bytes()).digest() for picture in pictures}) == 18
+    wanted = sum(scenario.outputs for scenario in make_scenarios() if not scenario.is_test)
+    assert len(pictures) == len(stored) == wanted
+    assert len({hashlib.sha256(picture.read_bytes()).digest() for picture in pictures}) == wanted
     assert json.loads((out / "report.json").read_text()) == report
     assert _content(scratch) == []
     assert _processes_with(str(scratch)) == []
@@ -96,6 +104,10 @@ def scratch() -> Iterator[Path]:
         # When we are root, PostgreSQL runs as a user of its own, and must be able to get there.
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+def _place(job: dict[str, Any]) -> tuple[str, str, str]:
+    return job["provider"], job["operation"], job["name"]
 
 
 def _processes_with(text: str) -> list[str]:
