@@ -120,7 +120,12 @@ class EngineSettings(Section):
         description="After SIGTERM, work under way may take this long; what is left then is handed back. Keep it above the"
         " longest call's timeout: a call that is cut off ends as submit_unknown.",
     )
-    concurrency: int = Field(64, ge=4, description="Provider calls and verdicts one process has under way at a time.")
+    concurrency: int = Field(
+        64,
+        ge=4,
+        description="Submits one process has under way at one provider at a time, and half as many read-backs; twice as many"
+        " tasks in all, so that a provider that hangs leaves room for the others.",
+    )
     calls: int = Field(
         32,
         ge=1,

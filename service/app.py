@@ -22,9 +22,12 @@ from service.crypto import Keyring
 from service.db.opening import check_schema, database
 from service.db.pool import Pool, open_pool
 from service.db.sql import queries
+from service.engine.calls import Calls
 from service.engine.context import Context
+from service.engine.gates import Gates
 from service.engine.ledger import SETTLE, enqueue_all
 from service.engine.nearby import transaction
+from service.engine.pulse import Pulse
 from service.engine.worker import Engine
 from service.events.endings import Endings
 from service.ids import new_uuid
@@ -129,17 +132,22 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     policy = GuardPolicy(tuple(settings.allowed_private_subnets))
     buckets = Buckets(policy)
     stack.push_async_callback(buckets.aclose)
+    providers, calls = configured_providers(settings), Calls()
+    gates = Gates(settings, providers, calls)
     context = Context(
         settings=settings,
         pool=pool,
         keyring=make_keyring(settings),
         worker_id=new_uuid(),
-        provider_client=await stack.enter_async_context(provider_client()),
+        provider_client=await stack.enter_async_context(provider_client(gates.most_calls)),
         download_client=await stack.enter_async_context(guarded_client(policy)),
         buckets=buckets,
         budget=MemoryBudget(settings.outputs.memory_bytes),
-        providers=configured_providers(settings),
+        providers=providers,
         endings=endings,
+        calls=calls,
+        pulse=Pulse(settings.engine.heartbeat_seconds),
+        gates=gates,
     )
     accounts = Accounts(pool)
     if settings.bootstrap_api_key is not None:

@@ -13,6 +13,9 @@ import signal
 POINTS = (
     "intake.before_commit",
     "intake.committed",
+    "line.joined",
+    "line.granted_before_commit",
+    "line.granted",
     "submit.intent_before_commit",
     "submit.intent_committed",
     "submit.sent",

@@ -66,6 +66,8 @@ def environment(*, port: int, sandbox_url: str, database_url: str, **more: str) 
         "GENRELAY_PROVIDERS__NOVITA__API_KEY": "sandbox-key",
         "GENRELAY_PROVIDERS__NOVITA__BASE_URL": sandbox_url,
         "GENRELAY_PROVIDERS__NOVITA__OUTPUT_HOSTS": "127.0.0.1",
+        "GENRELAY_PROVIDERS__MODELSLAB__API_KEY": "sandbox-key",
+        "GENRELAY_PROVIDERS__MODELSLAB__BASE_URL": sandbox_url,
         "GENRELAY_ALLOWED_PRIVATE_SUBNETS": "127.0.0.0/8",
         "GENRELAY_LOG_FORMAT": "json",
         **more,

@@ -17,12 +17,18 @@ from service.callbacks import tokens
 from service.crypto import Keyring
 from service.db.pool import Connection, Pool
 from service.engine.calls import Calls
+from service.engine.gates import Gates
 from service.engine.nearby import Nearby, transaction
+from service.engine.pulse import Pulse
 from service.events.endings import Endings
 from service.jobs.model import Job
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
 from service.providers.contract import Operation, Provider, ProviderAccess
+from service.providers.registry import PROVIDERS
+
+# Bytes from which reading or writing JSON, which holds up every other job of the process, is done in a thread.
+BIG = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,9 @@ class Context:
     budget: MemoryBudget
     providers: Mapping[str, Provider]
     endings: Endings
-    calls: Calls = field(default_factory=Calls)
+    calls: Calls
+    pulse: Pulse
+    gates: Gates
     nearby: Nearby = field(default_factory=Nearby)
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
@@ -87,6 +95,25 @@ class Context:
     def provider_settings(self, name: str) -> ProviderSettings:
         """Return a provider's settings."""
         return getattr(self.settings.providers, name)  # type: ignore[no-any-return]
+
+    def can_look_up(self, job: Job) -> bool:
+        """Whether we know where to ask about the job's task.
+
+        Where a task's place depends on its operation, which the settings may have lost since, another task of the same
+        number may be found elsewhere; only an echo of our URL would tell.
+        """
+        provider = self.provider(job.provider)
+        known = self.operation(job) or PROVIDERS[job.provider].operations.get(job.operation)
+        return provider.echoes_callback_url or known is not None
+
+    def output_hosts(self, job: Job) -> list[str]:
+        """Return the hosts that the job's outputs may come from."""
+        settings = self.provider_settings(job.provider)
+        if "output_hosts" in settings.model_fields_set:
+            return settings.output_hosts
+        # One that the operator has taken away since has outputs all the same.
+        operation = self.operation(job) or PROVIDERS[job.provider].operations.get(job.operation)
+        return ["*"] if operation is None or operation.outputs_anywhere else settings.output_hosts
 
     def access(self, name: str) -> ProviderAccess | None:
         """Return how to reach a provider; None without a key."""

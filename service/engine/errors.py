@@ -5,11 +5,12 @@ from __future__ import annotations
 from service.jobs.errors import ErrorCode, JobError
 
 
-def deadline_exceeded(seconds: int, doing: str) -> JobError:
-    """The deadline passed."""
+def deadline_exceeded(seconds: int, doing: str, why: str = "") -> JobError:
+    """The deadline passed. why: what kept the job from its provider, as far as it is known."""
+    because = f"; the provider could not be reached, or had no room for it: {why}" if why else ""
     return JobError(
         ErrorCode.DEADLINE_EXCEEDED,
-        f"the job was still {doing} when its deadline of {seconds} s passed",
+        f"the job was still {doing} when its deadline of {seconds} s passed{because}",
         "give a longer deadline_seconds, or retry: a task that the provider still knows is taken up without a second charge",
     )
 

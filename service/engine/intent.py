@@ -11,7 +11,9 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context
-from service.engine.ledger import SUBMIT, Locked, lock, record
+from service.engine.gate import Visit
+from service.engine.ledger import SUBMIT, Locked, lock, postpone, record
+from service.engine.line import join
 from service.engine.starting import begin
 from service.engine.unclear import watch
 from service.engine.verdicts import fail
@@ -21,20 +23,42 @@ from service.points import reach
 from service.providers.contract import ProviderAccess
 from service.providers.registry import PROVIDERS
 
+_FULL = 0.5  # seconds until a test job that found no room tries again
+_Ready = tuple[Job, ProviderAccess | None, bytes, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A committed attempt: what will be sent, and until when (monotonic) it may be."""
+    """A committed attempt: what will be sent, and until when (monotonic) it may be. visit: its place, to be left again."""
 
     job: Job
     access: ProviderAccess | None  # none is needed for a mock of our own
     body: bytes
     not_after: float
+    visit: Visit
 
 
 async def take_up(context: Context, job_id: UUID) -> Intent | None:
-    """Commit the intent to send a due job; None when there is nothing to send, or what is due is something else."""
-    return await _take_up_quickly(context, job_id) or await _take_up(context, job_id)
+    """Commit the intent to send a due job; None when there is nothing to send, or what is due is something else.
+
+    A job that can't go to its provider now is put in line. Whoever gets an intent leaves its visit when the call is over.
+    """
+    turn = context.gates.turn
+    await turn.acquire()
+    with context.gates.deciding(job_id):
+        try:
+            intent = await _take_up_quickly(context, job_id)
+            if intent is not None or await join(context, context.pool, job_id):
+                return intent
+        finally:
+            turn.release()
+        return await _take_up(context, job_id)
+
+
+def _enter(context: Context, job: Job) -> Visit:
+    """Take the job's place at the gate; a mock of our own goes through none."""
+    gate = None if context.mocks(job) else context.gates.submits(job.provider, job.operation)
+    return Visit(None) if gate is None else gate.enter(job.id, counts=not job.test)
 
 
 async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
@@ -42,6 +66,7 @@ async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
     rule = decide(Status.QUEUED, Happening.SUBMIT_STARTED)
     assert rule is not None
     not_after = time.monotonic() + context.settings.submit.window_seconds
+    closed = context.gates.closed_for(job_id)
     reach("submit.intent_before_commit")
     row = await queries().start_submit(
         context.pool,
@@ -53,11 +78,14 @@ async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
         silence=context.silence,
         late=context.grace * 0.9,
         providers=[name for name in PROVIDERS if context.access(name) is not None],
+        held=context.gates.held(),
+        closed=closed,
+        closed_for_tests=context.gates.native(closed) if closed else [],
     )
     if row is None:
         return None
     job = read_job(row)
-    return Intent(job, context.access(job.provider), row["body"], not_after)
+    return Intent(job, context.access(job.provider), row["body"], not_after, _enter(context, job))
 
 
 async def _take_up(context: Context, job_id: UUID) -> Intent | None:
@@ -70,9 +98,14 @@ async def _take_up(context: Context, job_id: UUID) -> Intent | None:
             return None
         if locked.job.status is not Status.QUEUED:
             return None
-        if not _was_started_before(context, locked):
-            return await _intend(context, connection, locked)
-    return await _begin_again(context, job_id)
+        again = _was_started_before(context, locked)
+        ready = None if again else await _intend(context, connection, locked)
+    return await _begin_again(context, job_id) if again else _set_out(context, ready)
+
+
+def _set_out(context: Context, ready: _Ready | None) -> Intent | None:
+    """Take the place at the gate, now that the intent is committed; it was free, and nobody else could think so since."""
+    return None if ready is None else Intent(*ready, _enter(context, ready[0]))
 
 
 def _was_started_before(context: Context, locked: Locked) -> bool:
@@ -93,23 +126,21 @@ async def _begin_again(context: Context, job_id: UUID) -> Intent | None:
         locked = await lock(connection, job_id)
         if locked is None or locked.job.version != begun.job.version:
             return None
-        return await _intend(context, connection, locked)
+        ready = await _intend(context, connection, locked)
+    return _set_out(context, ready)
 
 
-async def _intend(context: Context, connection: Connection, locked: Locked) -> Intent | None:
+async def _intend(context: Context, connection: Connection, locked: Locked) -> _Ready | None:
     job = locked.job
     if job.deadline_at <= locked.now:
-        await fail(
-            context,
-            connection,
-            locked,
-            errors.deadline_exceeded(job.deadline_seconds, "queued"),
-            happening=Happening.DEADLINE_PASSED,
-        )
+        error = errors.deadline_exceeded(job.deadline_seconds, "queued", await _why(context, connection, job))
+        await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
         return None
     access = context.access(job.provider)
     if access is None and not context.mocks(job):
         await fail(context, connection, locked, errors.no_key(job.provider))
+        return None
+    if await _must_wait(context, connection, locked):
         return None
     attempt = job.attempt + 1
     begun = await record(
@@ -134,4 +165,25 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> I
         return None
     reach("submit.intent_before_commit")
     # The window is counted from before the commit, so that it can only be shorter than promised.
-    return Intent(begun.job, access, body, time.monotonic() + context.settings.submit.window_seconds)
+    return begun.job, access, body, time.monotonic() + context.settings.submit.window_seconds
+
+
+async def _must_wait(context: Context, connection: Connection, locked: Locked) -> bool:
+    """Put a job off that can't go to its provider now: a paid one in line, a test job for a while."""
+    job = locked.job
+    if not job.test:
+        return await join(context, connection, job.id, version=job.version)
+    gate = context.gates.submits(job.provider, job.operation)
+    if context.mocks(job) or not gate.is_closed_for(job.id):
+        return False
+    pause = timedelta(seconds=max(_FULL, gate.opens_in))
+    await postpone(connection, locked, min(locked.now + pause, job.deadline_at))
+    return True
+
+
+async def _why(context: Context, connection: Connection, job: Job) -> str:
+    """Return why a job has never got through, as far as it is known: in the words of its last try."""
+    attempt = await queries().last_attempt(connection, job_id=job.id)
+    if attempt is not None and attempt["run"] == job.run and attempt["outcome"] == "not_run":
+        return str(attempt["note"] or "")
+    return "" if context.mocks(job) else context.gates.submits(job.provider, job.operation).trouble

@@ -6,8 +6,9 @@ Both do the same: one read-back from the provider, with our own key, judges the 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,12 +16,14 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from service import metrics
 from service.callbacks import tokens, verdict
 from service.callbacks.verdict import AskAbout, Believe, Park, Verdict
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context
+from service.engine.gate import Visit
 from service.engine.ledger import LOOK_UP, SETTLE, Locked, Told, enqueue, lock, postpone, record, tell
 from service.engine.read_back import read_back
 from service.engine.starting import begin, bury
@@ -35,6 +38,7 @@ log = structlog.get_logger()
 
 _MOCK_PAUSE = 1.0  # seconds; keeps two hints at the same mock from counting as two starts
 
+_NO_ROOM_PAUSE = 1.0  # seconds until a poll that found no room tries again
 _BOOKS_LATE = timedelta(seconds=30)
 
 
@@ -99,13 +103,25 @@ async def settle(context: Context, job_id: UUID) -> None:
     if ask is None and inbox.mock is None:
         await _judge_rest(context, job, inbox)
         return
+    gate = context.gates.look_ups(job.provider)
+    visit = None if ask is None else gate.try_enter()
+    if ask is not None and visit is None and gate.is_full:
+        gate.park(SETTLE, job_id)
+        return
+    with visit or nullcontext():
+        await _ask_and_judge(context, job, inbox, peeked, ask, visit)
+
+
+async def _ask_and_judge(
+    context: Context, job: Job, inbox: Inbox, peeked: Any, ask: AskAbout | None, visit: Visit | None
+) -> None:
     pause = READ_BACK_PAUSE if ask is not None else _MOCK_PAUSE
-    starts = await queries().claim_read_back(context.pool, id=job_id, pause=pause)
+    starts = await queries().claim_read_back(context.pool, id=job.id, pause=pause)
     if starts is None:
         await _later(context, job, inbox, peeked, pause)
-    elif not await _is_given_up(context, job_id, starts):
+    elif not await _is_given_up(context, job.id, starts):
         reach("judge.begun")
-        found = None if ask is None else await read_back(context, job, ask.task_id)
+        found = None if ask is None else await read_back(context, job, ask.task_id, visit)
         await _judge(context, job, inbox, ask, found)
 
 
@@ -145,23 +161,39 @@ async def _later(context: Context, job: Job, inbox: Inbox, peeked: Any, pause: f
 
 async def look_up(context: Context, job_id: UUID) -> None:
     """Read a running job back because its time has come."""
-    begun = await begin(context, LOOK_UP, job_id, Status.RUNNING, lease=context.lease)
+    full = context.gates.full_look_ups()
+    begun = await begin(context, LOOK_UP, job_id, Status.RUNNING, lease=context.lease, full=full)
     if begun is None:
         return
     job = begun.job
     if job.deadline_at <= begun.now:
         await _pass_deadline(context, job)
     elif not job.test and job.provider_task_id is not None:
-        inbox = Inbox()
-        inbox.sort(context, job, [row async for row in queries().unjudged_callbacks(context.pool, job_id=job_id)])
-        ask = AskAbout(job.provider_task_id, hint=None)
-        await _judge(context, job, inbox, ask, await read_back(context, job, job.provider_task_id))
+        await _ask_by_the_clock(context, begun, job.provider_task_id)
     else:
         # A mock can't be read back; somebody has made the job due before its deadline.
-        async with context.transaction() as connection:
-            locked = await lock(connection, job_id)
-            if locked is not None and locked.job.version == job.version:
-                await postpone(connection, locked, job.deadline_at)
+        await _look_again(context, job, job.deadline_at)
+
+
+async def _ask_by_the_clock(context: Context, begun: Locked, task_id: str) -> None:
+    job, gate = begun.job, context.gates.look_ups(begun.job.provider)
+    visit = gate.try_enter()
+    if visit is None and gate.is_full:
+        # Others were a moment faster. Nothing was asked, so it does not count as a try.
+        await _look_again(context, job, begun.now + timedelta(seconds=_NO_ROOM_PAUSE))
+        return
+    with visit or nullcontext():
+        inbox = Inbox()
+        inbox.sort(context, job, [row async for row in queries().unjudged_callbacks(context.pool, job_id=job.id)])
+        found = await read_back(context, job, task_id, visit)
+        await _judge(context, job, inbox, AskAbout(task_id, hint=None), found)
+
+
+async def _look_again(context: Context, job: Job, due_at: datetime) -> None:
+    async with context.transaction() as connection:
+        locked = await lock(connection, job.id)
+        if locked is not None and locked.job.version == job.version:
+            await postpone(connection, locked, due_at)
 
 
 async def _pass_deadline(context: Context, job: Job) -> None:
@@ -186,6 +218,7 @@ async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None,
             await _judge_in(context, connection, job, inbox, None, None)
     reach("judge.committed")
     for callback_id, said in inbox.verdicts.items():
+        metrics.CALLBACKS_JUDGED.labels(job.provider, said.value).inc()
         log.info("callback.judged", job_id=show("job", job.id), callback_id=show("cb", callback_id), verdict=said.value)
 
 

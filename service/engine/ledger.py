@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from pgqueuer import Queries
 
+from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
-from service.engine.nearby import hint
+from service.engine.nearby import after_commit, hint
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import ENDED, EventType, Happening, Status, decide
 from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
@@ -84,7 +86,13 @@ async def record(
         outputs = await outputs_of(connection, before.id) if told else []
     after = await _save(connection, before, after, told, outputs, now)
     await _follow_up(connection, after, now)
+    if after.ended:
+        after_commit(partial(_count_end, after))
     return Locked(after, now)
+
+
+def _count_end(job: Job) -> None:
+    metrics.JOBS_ENDED.labels(job.provider, job.operation, job.status.value, str(job.test).lower()).inc()
 
 
 async def tell(connection: Connection, locked: Locked, told: tuple[Told, ...]) -> Locked:

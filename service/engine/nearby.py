@@ -80,6 +80,7 @@ class _Hints:
     def __init__(self, nearby: Nearby) -> None:
         self._nearby = nearby
         self._held: list[tuple[str, UUID]] = []
+        self.after: list[Callable[[], None]] = []
 
     def take(self, task: str, job_id: UUID) -> bool:
         if (task, job_id) in self._held:
@@ -92,6 +93,8 @@ class _Hints:
     def send(self) -> None:
         for task, job_id in self._held:
             self._nearby.begin(task, job_id)
+        for act in self.after:
+            act()
 
     def drop(self) -> None:
         for task, _ in self._held:
@@ -115,6 +118,13 @@ async def transaction(pool: Pool, nearby: Nearby) -> AsyncIterator[Connection]:
     finally:
         _open.reset(token)
     hints.send()
+
+
+def after_commit(act: Callable[[], None]) -> None:
+    """Do something small, such as counting, once the open transaction has committed; nothing if there is none."""
+    hints = _open.get()
+    if hints is not None:
+        hints.after.append(act)
 
 
 def hint(task: str, job_id: UUID) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, assert_never
 
 import asyncpg
@@ -24,8 +25,12 @@ async def record_outcome(context: Context, job: Job, outcome: SubmitOutcome) -> 
     try:
         await _record_once(context, job, outcome)
     except asyncpg.UniqueViolationError:
-        # The provider named a task that is another job's: whatever runs, it is not known to be ours.
-        await _record_once(context, job, Unclear("the provider answered with another job's task id"))
+        # The provider named a task that is another job's. A result that came along is ours all the same; otherwise whatever
+        # runs is not known to be ours.
+        if isinstance(outcome, Finished) and outcome.sources:
+            await _record_once(context, job, replace(outcome, task_id=None))
+        else:
+            await _record_once(context, job, Unclear("the provider answered with another job's task id"))
 
 
 async def _record_once(context: Context, job: Job, outcome: SubmitOutcome) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import structlog
 
-from service.engine.context import Context
+from service.engine.context import BIG, Context
+from service.engine.gate import Visit
 from service.ids import show
 from service.jobs.model import Job
 from service.net.calls import AnswerLostError, NotSentError, send
@@ -16,12 +18,20 @@ from service.providers.contract import LookUpUnavailable, ReadBack
 log = structlog.get_logger()
 
 
-async def read_back(context: Context, job: Job, task_id: str) -> ReadBack:
-    """Look one task up; network trouble is an outcome like any other."""
+async def read_back(context: Context, job: Job, task_id: str, visit: Visit | None) -> ReadBack:
+    """Look one task up; network trouble is an outcome like any other.
+
+    visit: a place at the provider's gate for look-ups; None: it has none to give, and nothing is sent.
+    """
     access = context.access(job.provider)
     if access is None:
         return ReadBack(LookUpUnavailable("no API key"))
-    provider = context.provider(job.provider)
+    if not context.can_look_up(job):
+        return ReadBack(LookUpUnavailable("the settings do not name its operation any more"))
+    provider, gate = context.provider(job.provider), context.gates.look_ups(job.provider)
+    if visit is None:
+        # It seems to be down and is left alone, or as many as may are asking already.
+        return ReadBack(LookUpUnavailable(gate.trouble or "busy", gate.opens_in or None))
     timeout = context.provider_settings(job.provider).look_up_timeout_seconds
     began = time.monotonic()
     try:
@@ -29,11 +39,20 @@ async def read_back(context: Context, job: Job, task_id: str) -> ReadBack:
             context.provider_client,
             provider.look_up_call(access, job.operation, task_id),
             timeout=timeout,
+            max_bytes=context.settings.outputs.max_answer_bytes,
             secret=access.api_key,
         )
-        found = provider.read_look_up(job.operation, task_id, reply)
+        visit.answered(reply.status)
+        read, big = provider.read_look_up, len(reply.body) > BIG
+        # Some answers carry the images themselves.
+        found = (
+            await asyncio.to_thread(read, job.operation, task_id, reply) if big else read(job.operation, task_id, reply)
+        )
     except (NotSentError, AnswerLostError) as error:
+        visit.failed(error)
         found = ReadBack(LookUpUnavailable(str(error)))
+    finally:
+        visit.leave()
     reach("judge.read_back")
     log.info(
         "job.read_back",

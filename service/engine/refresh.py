@@ -19,7 +19,8 @@ async def refresh_sources(context: Context, job: Job) -> bool:
     """Ask the provider for fresh URLs and put the copy off until they are tried; False when that is of no use any more."""
     if job.provider_task_id is None or job.rereads >= _REFRESHES:
         return False
-    found = (await read_back(context, job, job.provider_task_id)).outcome
+    visit = context.gates.look_ups(job.provider).try_enter()
+    found = (await read_back(context, job, job.provider_task_id, visit)).outcome
     if not isinstance(found, Succeeded | LookUpUnavailable):
         return False
     async with context.transaction() as connection:
@@ -29,7 +30,9 @@ async def refresh_sources(context: Context, job: Job) -> bool:
         pause = READ_BACK_PAUSE
         if isinstance(found, Succeeded):
             before = {output.index: output.source_url for output in await outputs_of(connection, job.id)}
-            fresh = [s for s in found.sources if s.index in before and s.url != before[s.index]]
+            fresh = [
+                s for s in found.sources if s.index in before and (s.inline is not None or s.url != before[s.index])
+            ]
             await save_sources(connection, locked.job, fresh)
             pause = 0.0 if fresh else READ_BACK_PAUSE
         due = locked.now + timedelta(seconds=pause)

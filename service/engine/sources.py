@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from service.engine.context import Context
 from service.jobs.model import Job, Output
 from service.net import GuardPolicy
 from service.outputs.download import Downloaded, download
-from service.outputs.encoded import decode, text_bytes
+from service.outputs.encoded import MEMORY, decode, text_bytes
 from service.outputs.errors import SourceGone
 
 
@@ -30,11 +31,12 @@ async def fetch(context: Context, job: Job, output: Output) -> AsyncIterator[Dow
         context.download_client,
         output.source_url,
         policy=GuardPolicy(tuple(context.settings.allowed_private_subnets)),
-        hosts=context.provider_settings(job.provider).output_hosts,
+        hosts=context.output_hosts(job),
         max_bytes=text_bytes(most) if output.encoded else most,
         budget=context.budget,
+        memory=MEMORY if output.encoded else 1.0,
     ) as file:
-        yield decode(file, most) if output.encoded else file
+        yield await asyncio.to_thread(decode, file, most) if output.encoded else file
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -17,13 +18,16 @@ from service.jobs.model import read_job
 log = structlog.get_logger()
 
 
-async def begin(context: Context, task: str, job_id: UUID, status: Status, *, lease: float) -> Locked | None:
+async def begin(
+    context: Context, task: str, job_id: UUID, status: Status, *, lease: float, full: Sequence[str] = ()
+) -> Locked | None:
     """Take a due job in `status` for a task; None when it is not due, in another state, or given up.
 
+    full: providers that have no room for another read-back.
     lease: seconds until somebody else may take it; a duplicate of the task finds the job not due and goes away.
     """
     row = await queries().begin_task(
-        context.pool, id=job_id, status=status.value, lease=lease, reads_back=task == LOOK_UP
+        context.pool, id=job_id, status=status.value, lease=lease, reads_back=task == LOOK_UP, full=full
     )
     if row is None:
         return None
@@ -60,6 +64,7 @@ async def bury(context: Context, task: str, job_id: UUID, reason: str) -> None:
             # The clock may still find the truth out: what its own task has coming is not used up.
             await queries().end_start(connection, id=job_id)
         else:
+            await queries().leave_line(connection, job_id=job_id)
             await queries().lay_aside(connection, id=job_id, under_deadline=[s.value for s in UNDER_DEADLINE])
     metrics.DEAD_LETTERS.labels(task).inc()
     log.error("task.given_up", task=task, job_id=show("job", job_id), reason=reason[:500], next="genrelay dead retry")

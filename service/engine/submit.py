@@ -14,15 +14,19 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 
+from service import metrics
 from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
 from service.engine import errors
-from service.engine.context import Context
+from service.engine.context import BIG, Context
 from service.engine.intent import Intent, take_up
+from service.engine.ledger import SUBMIT
 from service.engine.mocks import send_mock
 from service.engine.outcome import record_outcome
+from service.engine.starting import after_exception
 from service.engine.unclear import RECORDING
 from service.ids import show
 from service.jobs.model import Job
@@ -41,8 +45,9 @@ from service.providers.contract import (
 
 log = structlog.get_logger()
 
-_BIG = 256 * 1024  # bytes
 _LOOK_AGAIN = 10.0  # seconds
+# The database is away, or in trouble of its own: a migration meanwhile, a deadlock.
+_PASSING: tuple[type[BaseException], ...] = (*DATABASE_AWAY, asyncpg.PostgresError)
 
 
 async def submit(context: Context, job_id: UUID) -> None:
@@ -52,24 +57,39 @@ async def submit(context: Context, job_id: UUID) -> None:
         return
     reach("submit.intent_committed")
     if context.answers_with_the_result(intent.job):
-        context.calls.begin(_carry(context, intent), name=f"call for {show('job', job_id)}")
+        context.calls.begin(_carry_apart(context, intent), job_id)
     else:
         await _carry(context, intent)
+
+
+async def _carry_apart(context: Context, intent: Intent) -> None:
+    """Carry a call that no task waits for; what goes wrong is told here, for nobody else would."""
+    try:
+        await _carry(context, intent)
+    except Exception as error:
+        log.exception("call.raised", job_id=show("job", intent.job.id), reason=type(error).__name__)
+        with suppress(*DATABASE_AWAY):
+            await after_exception(context, SUBMIT, intent.job.id, type(error).__name__)
+    finally:
+        context.gates.ring_for_slots()
 
 
 async def _carry(context: Context, intent: Intent) -> None:
     """Send an attempt and record what became of it."""
     job_id, began = intent.job.id, time.monotonic()
-    outcome = await _call(context, intent)
+    with intent.visit:
+        outcome = await _call(context, intent)
     reach("submit.sent")
-    await _finish_surely(context, intent.job, outcome)
+    await _to_its_end(_finish_surely(context, intent.job, outcome))
     reach("submit.outcome_committed")
+    kind, test = type(outcome).__name__, str(intent.job.test).lower()
+    metrics.SUBMITS.labels(intent.job.provider, intent.job.operation, kind, test).inc()
     log.info(
         "job.submitted",
         job_id=show("job", job_id),
         provider=intent.job.provider,
         attempt=intent.job.attempt,
-        outcome=type(outcome).__name__,
+        outcome=kind,
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -87,7 +107,7 @@ async def _build(context: Context, intent: Intent, access: ProviderAccess) -> Ht
         return provider.submit_call(access, job.operation, json.loads(intent.body), ours)
 
     # Reading and writing megabytes of base64 would hold up every other job of this process.
-    return await asyncio.to_thread(build) if len(intent.body) > _BIG else build()
+    return await asyncio.to_thread(build) if len(intent.body) > BIG else build()
 
 
 async def _call(context: Context, intent: Intent) -> SubmitOutcome:
@@ -116,12 +136,18 @@ async def _send(context: Context, intent: Intent, access: ProviderAccess) -> Sub
             secret=access.api_key,
         )
     except NotSentError as error:
+        intent.visit.failed(error)
         return NotRun(f"not sent: {error}")
     except AnswerLostError as error:
+        intent.visit.failed(error)
         return Unclear(f"no answer: {error}")
-    read = context.provider(job.provider).read_submit
+    intent.visit.answered(reply.status)
+    read, big = context.provider(job.provider).read_submit, len(reply.body) > BIG
     # Some answers carry the images themselves.
-    return await asyncio.to_thread(read, job.operation, reply) if len(reply.body) > _BIG else read(job.operation, reply)
+    outcome = await asyncio.to_thread(read, job.operation, reply) if big else read(job.operation, reply)
+    if isinstance(outcome, NotRun):
+        intent.visit.refused(outcome.retry_after)
+    return outcome
 
 
 async def _until_ended(context: Context, job: Job, sending: Coroutine[Any, Any, SubmitOutcome]) -> SubmitOutcome:
@@ -143,8 +169,11 @@ async def _job_moves_on(context: Context, job: Job) -> None:
     """Return once the job does not wait for this attempt any more."""
     async with context.endings.subscribe(job.id) as event:
         while True:
-            with suppress(*DATABASE_AWAY):
+            try:
                 row = await queries().peek_job(context.pool, id=job.id)
+            except Exception as error:  # whatever it is, it must not break a paid call off
+                log.warning("call.not_watched", job_id=show("job", job.id), reason=type(error).__name__)
+            else:
                 if row is None or row["completed_at"] is not None or row["attempt"] != job.attempt:
                     return
             # A cancel wakes at once; the pause is for a listener that is dead without knowing it.
@@ -154,13 +183,25 @@ async def _job_moves_on(context: Context, job: Job) -> None:
             event.clear()
 
 
+async def _to_its_end(finishing: Coroutine[Any, Any, None]) -> None:
+    """Finish also when the process is told to stop meanwhile: an answer that we have must not get lost."""
+    task = asyncio.create_task(finishing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
 async def _finish_surely(context: Context, job: Job, outcome: SubmitOutcome) -> None:
-    """Record the outcome, also when the database is away for a while: an answer that we have must not get lost."""
+    """Record the outcome, also when the database is away or in trouble for a while."""
     until, pause = time.monotonic() + RECORDING, 0.1
     while True:
         try:
             await record_outcome(context, job, outcome)
-        except DATABASE_AWAY as error:
+        except asyncpg.IntegrityConstraintViolationError:
+            raise  # that would not pass
+        except _PASSING as error:
             if time.monotonic() + pause > until:
                 raise
             log.warning("job.outcome_held", job_id=show("job", job.id), reason=type(error).__name__)

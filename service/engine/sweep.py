@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 _MOST = 500
 # Rows that one statement of the housekeeping deletes, so that it locks little; an input may be megabytes long.
-_INPUTS, _KEYS, _ENGINE_LOG = 500, 1000, 5000
+_INPUTS, _KEYS, _ENGINE_LOG, _GRANTS, _PLACES = 500, 1000, 5000, 5000, 1000
 _BATCHES = 50  # of each kind in one round, so that no kind keeps the others waiting for long
 
 
@@ -61,6 +61,8 @@ async def keep_house(context: Context) -> None:
     await _purge(_INPUTS, lambda: queries().purge_inline(pool, seconds=keep, limit=_INPUTS))
     await _purge(_KEYS, lambda: queries().purge_idempotency_keys(pool, limit=_KEYS))
     await _purge(_ENGINE_LOG, lambda: queries().purge_engine_log(pool, limit=_ENGINE_LOG))
+    await _purge(_GRANTS, lambda: queries().purge_grants(pool, limit=_GRANTS))
+    await _purge(_PLACES, lambda: queries().purge_line(pool, limit=_PLACES))
     await queries().forget_dead_workers(pool)
 
 

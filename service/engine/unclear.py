@@ -8,12 +8,15 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
 from service.engine.context import Context, backoff
+from service.engine.gate import LONGEST_PAUSE, LONGEST_TOLD
 from service.engine.ledger import SETTLE, Locked, enqueue, record
+from service.engine.line import return_to_line
 from service.engine.verdicts import READ_BACK_PAUSE, fail
 from service.jobs.lifecycle import Happening, SubmitState
 from service.jobs.model import Job
 
 RECORDING = 60.0  # seconds for which an outcome is held while the database is away
+_PATIENCE = 2.5  # times the silence after which other work is taken up by somebody else
 _MAX_SUBMITS = 5  # of a run whose outcome stayed unclear
 
 
@@ -32,9 +35,24 @@ async def not_run(
     pause = backoff(tries - 1, 1.0, 60.0)
     if retry_after is not None:
         # Obeyed, but a provider that says "at once" again and again does not get a loop of submits.
-        told = timedelta(seconds=min(retry_after, 3600.0))
+        told = timedelta(seconds=min(retry_after, LONGEST_TOLD))
         pause = max(told, backoff(tries - 1, 0.5, 10.0))
-    await _requeue(connection, locked, tries, locked.now + pause)
+    nothing_sent = reason.startswith("not sent")
+    if not nothing_sent and not job.test:
+        pause = max(pause, await _pause_lane(context, connection, job, None if retry_after is None else pause))
+    await _requeue(context, connection, locked, tries, locked.now + pause, refund=nothing_sent)
+
+
+async def _pause_lane(context: Context, connection: Connection, job: Job, told: timedelta | None) -> timedelta:
+    """Tell all processes of a 429 where grants are given; returns for how long this one lets nobody go."""
+    gate = context.gates.submits(job.provider, job.operation)
+    if gate.limited:
+        seconds = None if told is None else told.total_seconds()
+        await queries().pause_lane(
+            connection, provider=job.provider, operation=job.operation, told=seconds, longest=LONGEST_PAUSE
+        )
+    # A little more, so that the job does not find the gate closed by a moment.
+    return timedelta(seconds=gate.opens_in + 0.01)
 
 
 async def _may_resubmit(connection: Connection, job: Job) -> bool:
@@ -42,8 +60,14 @@ async def _may_resubmit(connection: Connection, job: Job) -> bool:
     return bool(counted["unclear"] < _MAX_SUBMITS)
 
 
-async def _requeue(connection: Connection, locked: Locked, tries: int, due_at: datetime) -> None:
-    await record(connection, locked, Happening.SUBMIT_NOT_RUN, tries=tries, due_at=min(due_at, locked.job.deadline_at))
+async def _requeue(
+    context: Context, connection: Connection, locked: Locked, tries: int, due_at: datetime, *, refund: bool = False
+) -> None:
+    """Send it again later: at its time, or, if it came out of the line, when it is its turn again."""
+    due = min(due_at, locked.job.deadline_at)
+    if await return_to_line(context, connection, locked.job, due, refund=refund):
+        due = locked.job.deadline_at
+    await record(connection, locked, Happening.SUBMIT_NOT_RUN, tries=tries, due_at=due)
 
 
 async def leave_unclear(context: Context, connection: Connection, locked: Locked, reason: str = "") -> None:
@@ -53,7 +77,7 @@ async def leave_unclear(context: Context, connection: Connection, locked: Locked
     if job.test and not pending:
         # Test jobs are free, so they are simply sent again, a few times.
         if await _may_resubmit(connection, job):
-            await _requeue(connection, locked, job.tries + 1, locked.now + backoff(job.tries, 0.5, 10))
+            await _requeue(context, connection, locked, job.tries + 1, locked.now + backoff(job.tries, 0.5, 10))
         else:
             await fail(context, connection, locked, errors.mock_lost(reason))
         return
@@ -78,14 +102,7 @@ async def watch(context: Context, connection: Connection, locked: Locked) -> Non
         error = errors.deadline_exceeded(job.deadline_seconds, "submitting")
         await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
     elif job.submit_state is SubmitState.IN_FLIGHT:
-        until = await queries().attempt_is_alive_until(
-            connection,
-            job_id=job.id,
-            number=job.attempt,
-            silence=context.silence,
-            window=context.settings.submit.window_seconds,
-            longest=_longest(context, job),
-        )
+        until = await _alive_until(context, connection, locked)
         if until is not None and until > locked.now:
             await record(
                 connection,
@@ -106,11 +123,36 @@ async def watch(context: Context, connection: Connection, locked: Locked) -> Non
         await _end_unclear(context, connection, locked)
 
 
+async def _alive_until(context: Context, connection: Connection, locked: Locked) -> datetime | None:
+    """Return until when the attempt may be under way; None when nobody is at it any more.
+
+    To take a call that is answered with the result for dead throws a paid result away, so nothing is decided about one
+    that runs here, and silence counts longer, and only for as long as this process itself was not away.
+    """
+    job, patience = locked.job, context.silence
+    if context.answers_with_the_result(job):
+        if context.calls.carries(job.id):
+            return locked.now + timedelta(seconds=patience)
+        patience *= _PATIENCE
+    until: datetime | None = await queries().attempt_is_alive_until(
+        connection,
+        job_id=job.id,
+        number=job.attempt,
+        silence=patience,
+        window=context.settings.submit.window_seconds,
+        longest=_longest(context, job),
+    )
+    unsteady = patience - context.pulse.steady_for
+    if until is not None and patience > context.silence and unsteady > 0:
+        until = max(until, locked.now + timedelta(seconds=unsteady))
+    return until
+
+
 async def _end_unclear(context: Context, connection: Connection, locked: Locked) -> None:
     """Nobody will tell any more whether the submit ran: send it again if the job asked for that, else say so."""
     job = locked.job
     if job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
-        await _requeue(connection, locked, job.tries + 1, locked.now)
+        await _requeue(context, connection, locked, job.tries + 1, locked.now)
     else:
         await fail(context, connection, locked, errors.submit_unknown())
 

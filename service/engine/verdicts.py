@@ -27,6 +27,8 @@ from service.providers.contract import (
 READ_BACK_PAUSE = 10.0  # seconds; callbacks never cause more than one read-back per job and this
 _EMPTY_SUCCESSES = 5
 _NOT_FOUNDS = 10
+# No operation makes more than 15; an answer that lists thousands is not one to follow.
+_MOST_OUTPUTS = 64
 
 
 def first_poll(context: Context, locked: Locked) -> datetime:
@@ -56,6 +58,7 @@ def _after_trouble(context: Context, locked: Locked, retry_after: float | None) 
 
 async def save_sources(connection: Connection, job: Job, sources: Sequence[Source]) -> list[Output]:
     """Write what a verdict found into `outputs`, and return the job's outputs."""
+    sources = sources[:_MOST_OUTPUTS]
     status = "mock" if job.test else "pending"
     inline = {} if job.test else {source.index: source.inline for source in sources if source.inline is not None}
     rows = queries().upsert_outputs(

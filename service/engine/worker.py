@@ -24,6 +24,8 @@ from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.copying import copy
+from service.engine.dispatch import Dispatcher
+from service.engine.gates import PLACES
 from service.engine.judge import look_up, settle
 from service.engine.ledger import COPY, LOOK_UP, SETTLE, SUBMIT
 from service.engine.starting import after_exception
@@ -45,7 +47,18 @@ _RAN_WELL = 60.0  # seconds
 
 
 async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
-    """Run one task to its end; an exception is counted, logged without values, and decides when it is due again."""
+    """Run one task to its end, and in its place those that had to wait for it.
+
+    An exception is counted, logged without values, and decides when the task is due again.
+    """
+    await _run_one(context, task, handler, job_id)
+    while task != COPY and (parked := context.gates.next_parked()) is not None:
+        waited, waiting_job = parked
+        await _run_one(context, waited, TASKS[waited], waiting_job)
+    context.gates.ring_for_slots()
+
+
+async def _run_one(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
     began = time.monotonic()
     outcome = "done"
     try:
@@ -77,6 +90,7 @@ class Engine:
         self._winding_down: set[asyncio.Task[None]] = set()
         self._managers: list[QueueManager] = []
         self._failures: dict[str, int] = {}
+        self._dispatcher = Dispatcher(context)
 
     @property
     def healthy(self) -> bool:
@@ -90,6 +104,7 @@ class Engine:
             name: self._manager(kinds) for name, kinds in MANAGERS.items()
         }
         work["sweep"] = lambda: sweep(self._context)
+        work["dispatcher"] = self._dispatcher.run
         work["housekeeping"] = lambda: keep_house(self._context)
         pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0}
         self._loops = [
@@ -97,7 +112,7 @@ class Engine:
             for name, act in work.items()
         ]
         self._beating = asyncio.create_task(self._beat_forever(), name="heartbeat")
-        room = {"provider": settings.concurrency, "copies": self._context.settings.outputs.concurrency}
+        room = {"provider": PLACES * settings.concurrency, "copies": self._context.settings.outputs.concurrency}
         kind_of = {task: kind for kind, tasks in MANAGERS.items() for task in tasks}
         self._context.nearby.open(self._run, room, kind_of)
 
@@ -107,18 +122,27 @@ class Engine:
     async def stop(self) -> None:
         """Take no more work and finish what is under way; what takes too long is handed back."""
         self._stopping.set()
+        self._dispatcher.stop()
+        self._context.gates.drop_parked()
         for manager in self._managers:
             manager.shutdown.set()
-        closing = [asyncio.create_task(self._context.nearby.close()), asyncio.create_task(self._context.calls.close())]
-        ending = [*self._loops, *self._winding_down, *closing]
-        _, late = await asyncio.wait(ending, timeout=self._context.settings.engine.drain_seconds)
+        calls, until = self._context.calls, time.monotonic() + self._context.settings.engine.drain_seconds
+        calls.open = False
+        ending = [*self._loops, *self._winding_down, asyncio.create_task(self._context.nearby.close())]
+        _, late = await asyncio.wait(ending, timeout=until - time.monotonic())
+        # Only now is it sure that none begins any more.
+        ending.append(asyncio.create_task(calls.wait()))
+        _, long = await asyncio.wait(ending[-1:], timeout=max(0.0, until - time.monotonic()))
+        late |= long
         if late:
             log.warning("service.work_handed_back", reason="not finished in GENRELAY_ENGINE__DRAIN_SECONDS")
             for task in late:
                 task.cancel()
             self._context.nearby.cancel()
-            self._context.calls.cancel()
+            calls.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        # One that has its answer records it first.
+        await calls.wait()
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -127,7 +151,11 @@ class Engine:
         """Say that this worker lives, also while it drains: what it has under way is still its own."""
         while True:
             try:
-                await queries().beat(self._context.pool, id=self._context.worker_id)
+                someone_waits = await queries().beat(self._context.pool, id=self._context.worker_id)
+                self._context.pulse.beat()
+                if someone_waits:
+                    # Perhaps because of another process, which may not live any more.
+                    self._context.gates.look_anew()
             except DATABASE_AWAY as error:
                 log.warning("worker.no_heartbeat", reason=type(error).__name__)
             except Exception as error:  # whatever it is, a worker that stops beating loses its submits to others
@@ -202,7 +230,7 @@ class Engine:
         for kind in kinds:
             self._register(manager, kind)
         settings = self._context.settings
-        most = settings.outputs.concurrency if kinds == (COPY,) else settings.engine.concurrency
+        most = settings.outputs.concurrency if kinds == (COPY,) else PLACES * settings.engine.concurrency
         batch = max(1, min(_BATCH, most // 2))
         self._managers.append(manager)
         try:

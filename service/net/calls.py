@@ -21,6 +21,10 @@ class NotSentError(Exception):
     """Nothing reached the provider: DNS, connect or TLS failed, no connection was free, or the worker came too late."""
 
 
+class NothingTriedError(NotSentError):
+    """Nothing was sent for a reason of our own, which says nothing about the provider: too late, or no connection free."""
+
+
 class AnswerLostError(Exception):
     """The request went out, and no whole answer came back: nobody can tell whether it ran."""
 
@@ -46,7 +50,7 @@ class _Watch:
     async def __call__(self, event: str, _info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
             if self._not_after is not None and self._clock() > self._not_after:
-                raise NotSentError("too late after the committed intent")
+                raise NothingTriedError("too late after the committed intent")
             self.sent = True
 
 
@@ -79,6 +83,8 @@ async def send(
         # A time-out of our own around it all: httpx's starts anew with every byte that comes.
         async with asyncio.timeout(timeout):
             reply = await _whole_reply(client, request, max_bytes)
+    except httpx.PoolTimeout as error:
+        raise NothingTriedError(type(error).__name__) from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise (AnswerLostError if watch.sent else NotSentError)(type(error).__name__) from None
     return replace(reply, body=reply.body.replace(secret.encode(), b"[key]")) if secret else reply

@@ -37,11 +37,13 @@ async def download(
     hosts: Sequence[str],
     max_bytes: int,
     budget: MemoryBudget,
+    memory: float = 1.0,
     seconds: float = DEFAULT_SECONDS,
 ) -> AsyncIterator[Downloaded]:
     """Fetch a file and hold its share of the memory budget until the block ends.
 
-    client: a guarded one. hosts: where files may come from. seconds: cap on the whole, without the wait for memory.
+    client: a guarded one. hosts: where files may come from. memory: what is held of the budget, in lengths of the file.
+    seconds: cap on the whole, without the wait for memory.
     Raises OutputRefused, SourceGone or SourceUnavailable on entering; what the block raises passes untouched.
     """
     with _as_source_errors():
@@ -52,12 +54,13 @@ async def download(
         async with clock.spend():
             response = await client.send(request, stream=True)
     try:
-        async with budget.reserve(_expected_bytes(response, max_bytes, budget)) as reservation:
+        expected = _expected_bytes(response, max_bytes, budget)
+        async with budget.reserve(min(int(expected * memory), budget.total)) as reservation:
             with _as_source_errors():
                 async with clock.spend():
                     body, digest = await _read(response, max_bytes)
             await response.aclose()
-            reservation.shrink(len(body))
+            reservation.shrink(int(len(body) * memory))
             yield Downloaded(body, digest, response.headers.get("content-type"))
     finally:
         await response.aclose()

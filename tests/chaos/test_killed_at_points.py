@@ -37,6 +37,8 @@ async def submit_until_accepted(on: Ground, key: str) -> dict[str, Any] | None:
 async def kill_and_recover(on: Ground, point: str) -> None:
     if point == "submit.intent_committed":  # no callback can come, so it is not waited for
         on.settings["GENRELAY_SUBMIT__UNKNOWN_SECONDS"] = "1"
+    if point.startswith("line."):  # where nothing is limited, nobody waits in line
+        on.settings["GENRELAY_PROVIDERS__NOVITA__CONCURRENCY"] = "1"
     # Nothing but the callback may judge it where judging begins.
     first_poll = "60" if point == "judge.begun" else "1"
     async with on.process(GENRELAY_CRASH_AT=point, GENRELAY_RECONCILE__FIRST_SECONDS=first_poll) as doomed:

@@ -16,7 +16,7 @@ from tests.chaos.ground import Ground, ground
 from tests.database import fresh_database
 from tests.world import txt2img
 
-WORK = [point for point in POINTS if point.startswith(("submit.", "judge.", "copy."))]
+WORK = [point for point in POINTS if point.startswith(("line.", "submit.", "judge.", "copy."))]
 AT_A_TIME = 6
 
 
@@ -54,11 +54,10 @@ async def test_another_worker_takes_over_from_one_that_is_stopped_at(
         folder = tmp_path / point
         folder.mkdir()
         # A real answer is never unclear for so short a time; here nothing else would be waited for.
-        unknown = "1" if point == "submit.intent_committed" else "20"
-        async with (
-            fresh_database(postgres) as url,
-            ground(url, s3_server, folder, GENRELAY_SUBMIT__UNKNOWN_SECONDS=unknown) as on,
-        ):
+        settings = {"GENRELAY_SUBMIT__UNKNOWN_SECONDS": "1" if point == "submit.intent_committed" else "20"}
+        if point.startswith("line."):  # where nothing is limited, nobody waits in line
+            settings["GENRELAY_PROVIDERS__NOVITA__CONCURRENCY"] = "1"
+        async with fresh_database(postgres) as url, ground(url, s3_server, folder, **settings) as on:
             try:
                 await stop_and_take_over(on, point)
             except BaseException as error:

@@ -216,12 +216,28 @@ async def test_names_and_keys_stand_for_one_thing(db: Any) -> None:
         await _insert(db, "api_keys", id=uuid4(), **{**key, "digest": b"short"})
 
 
+PLACE = {"provider": "novita", "operation": "txt2img", "account_id": ACCOUNT, "images": 1, "until": "now()"}
+
+
+async def test_a_job_stands_in_line_once_and_asks_for_something(db: Any) -> None:
+    job_id = await _job(db, "queued")
+    for changes in ({"images": 0}, {"granted_at": "now()", "not_before": "now()"}):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await _insert(db, "line", job_id=job_id, **{**PLACE, **changes})
+    await _insert(db, "line", job_id=job_id, **PLACE)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await _insert(db, "line", job_id=job_id, **PLACE)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await _insert(db, "line", job_id=uuid4(), **PLACE)
+
+
 async def test_a_job_that_goes_takes_all_that_belongs_to_it_along(db: Any) -> None:
     job_id = await _job(db, "copying")
     await _event(db, job_id, 1)
     await _insert(db, "outputs", job_id=job_id, **OUTPUT)
     await _insert(db, "attempts", job_id=job_id, number=1, run=1, worker_id=uuid4())
     await _insert(db, "job_inputs", job_id=job_id, body=b"{}")
+    await _insert(db, "line", job_id=job_id, **PLACE)
     await db.execute("DELETE FROM jobs")
-    for table in ("events", "outputs", "attempts", "job_inputs"):
+    for table in ("events", "outputs", "attempts", "job_inputs", "line"):
         assert await db.fetchval(f"SELECT count(*) FROM {table}") == 0, table

@@ -70,14 +70,15 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Reco
     await connection.close()
 
 
-def _scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Return every scan of a plan."""
     if "Relation Name" in plan or "Index Name" in plan:
         yield plan
     for part in plan.get("Plans", []):
-        yield from _scans(part)
+        yield from scans(part)
 
 
-def _arguments(query: Any, values: dict[str, Any]) -> list[Any]:
+def arguments(query: Any, values: dict[str, Any]) -> list[Any]:
     """Return the values in the order of the query's numbered parameters, which is that of their first use."""
     [text] = re.findall(rf"-- name: {query.__name__}\(.*?\n(.*?)(?=-- name:|\Z)", _all_queries(), re.DOTALL)
     code = re.sub(r"--.*", "", text)
@@ -91,8 +92,8 @@ def _all_queries() -> str:
 async def _explain(db: Any, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     query: Any = getattr(queries(), name)
     async with db.transaction():
-        answer = await db.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *_arguments(query, values))
-    return list(_scans(json.loads(answer)[0]["Plan"]))
+        answer = await db.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *arguments(query, values))
+    return list(scans(json.loads(answer)[0]["Plan"]))
 
 
 async def test_what_runs_all_the_time_goes_through_the_indexes_that_were_made_for_it(db: Any) -> None:

@@ -120,11 +120,26 @@ class Driven(World):
 
     async def make_due(self, job: dict[str, Any]) -> None:
         """Let the job's due time be now."""
-        await self.sql("UPDATE jobs SET due_at = now() WHERE id = $1 AND due_at > now()", uuid(job))
+        rows = await self.sql(
+            "WITH before AS (SELECT id, due_at FROM jobs WHERE id = $1 AND due_at > now())"
+            " UPDATE jobs SET due_at = now() FROM before WHERE jobs.id = before.id AND jobs.due_at > now()"
+            " RETURNING extract(epoch FROM before.due_at - now())::float8 AS wait",
+            uuid(job),
+        )
+        for row in rows:
+            self.pass_time(row["wait"])
 
     async def later(self, job: dict[str, Any], seconds: float) -> None:
         """Move everything of a job so far into the past."""
         await self.sql(_PAST, uuid(job), timedelta(seconds=seconds))
+        self.pass_time(seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock of the gates on, which pauses go by: those that providers ask for, and the breakers' own."""
+        gates = self.context.gates
+        before = gates.clock
+        # A little more, because the database's clock was read a moment earlier.
+        gates.clock = lambda: before() + seconds + 0.1
 
     async def wait_for_callbacks(self, job: dict[str, Any], count: int = 1) -> None:
         """Wait until so many callbacks of a job are committed."""
@@ -146,6 +161,7 @@ class Driven(World):
             await self.later(job, wait)
         task = TASK_OF[read_job(row).status]
         await run_task(self.context, task, TASKS[task], uuid(job))
+        await self.context.calls.wait()
         return True
 
     async def drive(self, job: dict[str, Any]) -> dict[str, Any]:

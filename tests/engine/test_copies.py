@@ -18,6 +18,7 @@ from service.demo.s3server import S3Server
 from service.engine.copying import copy
 from service.engine.ledger import outputs_of
 from service.outputs.destinations import read_target
+from service.sandbox.outputs import content
 from tests.engine.driven import Driven, driven_world, uuid
 from tests.world import destination, txt2img, until
 
@@ -169,7 +170,7 @@ async def test_what_was_fixed_before_a_crash_and_never_arrived_is_fetched_again(
 
 async def _content(driven: Driven, job: dict[str, Any]) -> bytes:
     task = driven.sandbox.tasks[job["provider_task_id"]]
-    return await driven.sandbox.gallery.encoded(task.picture(0, "jpeg"))
+    return await content(driven.sandbox, task, 0)
 
 
 async def _fix(driven: Driven, job: dict[str, Any], body: bytes) -> dict[str, Any]:

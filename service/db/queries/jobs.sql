@@ -59,6 +59,9 @@ WITH changed AS (
 ), purged AS (
     -- A job that succeeded does not need its input again; one that failed may be retried.
     DELETE FROM job_inputs WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed)
+), left_provider AS (
+    -- Neither waits it in line any more, nor does it hold a slot at its provider.
+    DELETE FROM line WHERE :status NOT IN ('queued', 'submitting', 'running') AND job_id IN (SELECT id FROM changed)
 )
 SELECT CASE WHEN :completed_at::timestamptz IS NOT NULL THEN pg_notify('genrelay_ended', id::text)::text ELSE '' END FROM changed;
 
@@ -66,11 +69,13 @@ SELECT CASE WHEN :completed_at::timestamptz IS NOT NULL THEN pg_notify('genrelay
 -- A job's events in order.
 SELECT * FROM events WHERE job_id = :job_id AND sequence > :after ORDER BY sequence LIMIT :limit;
 
--- name: begin_task(id, status, lease, reads_back)^
+-- name: begin_task(id, status, lease, reads_back, full)^
 -- A task takes a due job: counts the start before anything can crash, and leases the job against duplicates of the task.
 UPDATE jobs SET starts = starts + 1, due_at = now() + make_interval(secs => :lease), nudged_at = NULL,
     read_back_at = CASE WHEN :reads_back::boolean THEN now() ELSE read_back_at END
 WHERE id = :id AND status = :status AND due_at <= now()
+  -- A provider with as many read-backs under way as it may have is not asked; the sweep comes back to the job.
+  AND NOT (provider = ANY(:full::text[]) AND test_status IS NULL AND deadline_at > now())
 RETURNING *, now() AS clock;
 
 -- name: renew_lease(id, status, run, lease)!
@@ -124,14 +129,18 @@ WHERE id IN (
 )
 RETURNING id, status;
 
--- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers)^
+-- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers, held, closed, closed_for_tests)^
 -- A due job on its first start, in time, of a provider that we have a key for: state, attempt and what to send, at once.
+-- Lanes ("provider/operation") that are held take only paid jobs whose turn it is, and closed ones take none.
 WITH taken AS (
     UPDATE jobs SET status = :submitting, submit_state = :in_flight, attempt = attempt + 1, version = version + 1,
         rereads = 0, nudged_at = NULL, due_at = least(now() + make_interval(secs => :silence), deadline_at)
     WHERE id = :id AND status = :queued AND starts = 0 AND deadline_at > now() AND provider = ANY(:providers::text[])
       AND due_at <= now() AND due_at >= now() - make_interval(secs => :late)
       AND EXISTS (SELECT FROM job_inputs WHERE job_inputs.job_id = jobs.id)
+      AND NOT provider || '/' || operation = ANY(CASE WHEN test_status IS NULL THEN :closed::text[] ELSE :closed_for_tests::text[] END)
+      AND (test_status IS NOT NULL OR NOT provider || '/' || operation = ANY(:held::text[])
+           OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at IS NOT NULL))
     RETURNING *
 ), intent AS (
     INSERT INTO attempts (job_id, number, run, worker_id) SELECT id, attempt, run, :worker_id FROM taken
@@ -192,6 +201,10 @@ FROM attempts WHERE job_id = :job_id AND run = :run;
 -- name: last_attempt(job_id)^
 -- The newest attempt of a job.
 SELECT * FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 1;
+
+-- name: list_attempts(job_id)
+-- A job's newest attempts, oldest first.
+SELECT * FROM (SELECT * FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 100) newest ORDER BY number;
 
 -- name: list_jobs(account_id, status, provider, operation, destination, test, created_after, created_before, metadata, before, limit)
 -- An account's jobs, newest first.

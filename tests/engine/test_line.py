@@ -1,0 +1,341 @@
+"""The line: what can't go to its provider now waits for its turn, and loses nothing by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from service.db.sql import queries
+from service.demo.s3server import S3Server
+from service.engine.dispatch import Dispatcher
+from service.engine.starting import bury
+from service.engine.submit import submit
+from service.engine.sweep import keep_house
+from tests.engine.driven import Driven, driven_world, uuid
+from tests.engine.lining import (
+    TXT2IMG,
+    WHOLE,
+    a_minute_later,
+    granted,
+    ids,
+    next_round,
+    queue,
+    upscale,
+    waiting,
+)
+from tests.world import free_port, running_world, txt2img, until
+
+Limited = Callable[..., AbstractAsyncContextManager[Driven]]
+
+
+@pytest.fixture
+def limited(database_url: str, s3_server: S3Server, bucket: str) -> Limited:
+    """Make a world without workers under limits."""
+    return lambda **more: driven_world(database_url, s3_server, bucket, **more)
+
+
+@pytest.fixture
+async def two_at_a_time(limited: Limited) -> AsyncIterator[Driven]:
+    """A world where the provider may have two txt2img jobs at a time."""
+    async with limited(**{TXT2IMG + "CONCURRENCY": "2"}) as driven:
+        yield driven
+
+
+async def test_without_limits_nobody_waits_in_line(driven: Driven) -> None:
+    await queue(driven, 3)
+    assert len(driven.sandbox.submits) == 3
+    assert await driven.sql("SELECT FROM line") == await driven.sql("SELECT FROM grants") == []
+
+
+async def test_a_limited_job_waits_until_it_is_granted_its_turn_and_is_due_at_its_deadline_only(
+    two_at_a_time: Driven,
+) -> None:
+    driven = two_at_a_time
+    job = await driven.sent()
+    row = await driven.row(job)
+    assert (job["status"], row.due_at, row.nudged_at) == ("queued", row.deadline_at, None)
+    assert await waiting(driven) == [uuid(job)]
+    assert driven.sandbox.submits == []
+    assert await next_round(driven) == [uuid(job)]
+    assert (await driven.drive(job))["status"] == "succeeded"
+    assert await driven.sql("SELECT FROM line") == []
+
+
+async def test_no_more_jobs_than_allowed_are_at_the_provider_and_each_that_leaves_makes_room_for_one(
+    two_at_a_time: Driven,
+) -> None:
+    driven = two_at_a_time
+    jobs = await queue(driven, 5, "a lighthouse [fault:held]")
+    assert await next_round(driven) == ids(jobs[:2])
+    assert await next_round(driven) == []
+    first = await driven.job(jobs[0])
+    driven.sandbox.release(first["provider_task_id"])
+    await driven.wait_for_callbacks(first)
+    assert (await driven.settle(first))["status"] == "copying", "its copy needs no slot"
+    assert await next_round(driven) == [uuid(jobs[2])]
+    await driven.cancel(jobs[1])
+    await driven.cancel(jobs[4])
+    assert await next_round(driven) == [uuid(jobs[3])]
+    assert await waiting(driven) == []
+
+
+async def test_a_submit_whose_outcome_is_unclear_keeps_its_slot(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    await queue(driven, 3, "a lighthouse [fault:500_after] [fault:lost]")
+    assert len(await next_round(driven)) == 2
+    assert await next_round(driven) == []
+
+
+async def test_images_are_counted_by_the_minute(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "10"}) as driven:
+        eight = await driven.sent(input=txt2img("a lighthouse [fault:stuck]", image_num=8))
+        one, three = await driven.sent(), await driven.sent(input=txt2img("a harbour [fault:stuck]", image_num=3))
+        small = await driven.sent()
+        # The last one would fit, but those with many images would wait for ever behind those with few.
+        assert await next_round(driven) == ids([eight, one])
+        assert await next_round(driven) == []
+        await a_minute_later(driven)
+        assert await next_round(driven) == ids([three, small])
+
+
+async def test_a_job_with_more_images_than_the_limit_goes_when_nothing_else_has_gone(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "2"}) as driven:
+        small = await driven.sent("a lighthouse [fault:stuck]")
+        big = await driven.sent(input=txt2img("a lighthouse [fault:stuck]", image_num=4))
+        assert await next_round(driven) == [uuid(small)]
+        assert await next_round(driven) == []
+        await a_minute_later(driven)
+        assert await next_round(driven) == [uuid(big)]
+        await driven.sent()
+        assert await next_round(driven) == [], "four images count as four"
+
+
+async def test_the_dispatcher_sleeps_until_the_window_frees(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "2"}) as driven:
+        dispatcher = Dispatcher(driven.context)
+        await queue(driven, 3)
+        assert len(await next_round(driven, dispatcher)) == 2
+        assert await next_round(driven, dispatcher) == []
+        gate = driven.context.gates.submits("novita", "txt2img")
+        assert gate.is_blocked
+        assert 55 < gate.blocked_for <= 61
+        driven.context.gates.bell.clear()
+        await driven.sent()
+        assert not driven.context.gates.bell.is_set(), "whoever joins can't go earlier"
+
+
+async def test_a_providers_own_limit_holds_over_all_its_operations_beside_theirs(limited: Limited) -> None:
+    async with limited(**{WHOLE + "CONCURRENCY": "3", TXT2IMG + "CONCURRENCY": "1"}) as driven:
+        drawn = ids(await queue(driven, 3))
+        enlarged = ids([await driven.sent(operation="upscale", input=upscale()) for _ in range(4)])
+        gone = await next_round(driven)
+        assert (len(set(gone) & set(drawn)), len(set(gone) & set(enlarged))) == (1, 2)
+        assert await next_round(driven) == []
+
+
+async def test_operations_take_turns_under_their_providers_limit(limited: Limited) -> None:
+    async with limited(**{WHOLE + "IMAGES_PER_MINUTE": "1"}) as driven:
+        drawn = ids(await queue(driven, 3))
+        enlarged = uuid(await driven.sent(operation="upscale", input=upscale()))
+        gone = []
+        for _ in range(2):
+            gone += await next_round(driven)
+            await a_minute_later(driven)
+        assert set(gone) == {drawn[0], enlarged}
+
+
+async def test_a_canceled_job_leaves_the_line_and_its_retry_joins_it_anew(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    jobs = await queue(driven, 2)
+    await driven.cancel(jobs[0])
+    assert await waiting(driven) == [uuid(jobs[1])]
+    assert (await driven.retry(jobs[0])).status_code == 202
+    await submit(driven.context, uuid(jobs[0]))
+    assert await waiting(driven) == ids([jobs[1], jobs[0]])
+    assert await next_round(driven) == ids([jobs[1], jobs[0]])
+
+
+async def test_a_job_that_waits_in_line_ends_at_its_deadline(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    jobs = await queue(driven, 3)
+    await next_round(driven)
+    await driven.later(jobs[2], 3600)
+    await driven.sql("UPDATE line SET until = now() WHERE granted_at IS NULL")
+    assert await next_round(driven) == []
+    assert await driven.step(jobs[2])
+    job = await driven.job(jobs[2])
+    assert (job["status"], job["error"]["code"]) == ("failed", "deadline_exceeded")
+    assert await driven.types(job) == ["job.queued", "job.failed"]
+    assert await waiting(driven) == []
+
+
+async def test_those_whose_deadline_has_passed_do_not_hold_the_others_up(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    late, job = await driven.sent(), await driven.sent()
+    await driven.sql("UPDATE line SET until = now() WHERE job_id = $1", uuid(late))
+    assert await next_round(driven) == [uuid(job)]
+    assert await waiting(driven) == []
+
+
+async def test_a_test_job_needs_no_turn_and_takes_nobodys(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    await queue(driven, 3)
+    await next_round(driven)
+    mock = await driven.sent(test_mode={"enabled": True})
+    assert mock["status"] == "running"
+    assert len(await waiting(driven)) == 1
+
+
+async def test_a_429_gives_the_turn_back_and_nobody_goes_until_the_told_time_is_over(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    refused, other = await driven.sent("a lighthouse [fault:429, retry_after=9]"), await driven.sent()
+    third = await driven.sent()
+    assert await next_round(driven) == ids([refused, other])
+    row = await driven.row(refused)
+    assert (row.status, row.due_at, row.tries) == ("queued", row.deadline_at, 1)
+    # The other's turn came at the same time, but nothing was sent any more.
+    assert await waiting(driven) == ids([refused, other, third])
+    assert driven.sandbox.submits == []
+    assert await next_round(driven) == []
+    [lane] = await driven.sql("SELECT paused_until - now() AS pause FROM lanes WHERE operation = 'txt2img'")
+    assert 7 < lane["pause"].total_seconds() <= 9
+    driven.pass_time(9)
+    assert await next_round(driven) == [], "the other processes' clock says so too"
+    await driven.sql("UPDATE lanes SET paused_until = now()")
+    await driven.sql("UPDATE line SET not_before = now() WHERE not_before IS NOT NULL")
+    assert await next_round(driven) == ids([refused, other]), "at their old places"
+
+
+async def test_a_429_without_a_time_pauses_the_lane_for_two_seconds_at_most_and_longer_each_time(
+    two_at_a_time: Driven,
+) -> None:
+    driven = two_at_a_time
+    await driven.sent("a lighthouse [fault:429=4]")
+    pauses = []
+    for _ in range(4):
+        assert len(await next_round(driven)) == 1
+        [row] = await driven.sql(
+            "SELECT extract(epoch FROM paused_until - now())::float8 AS s FROM lanes WHERE operation <> ''"
+        )
+        pauses.append(row["s"])
+        await driven.sql("UPDATE lanes SET paused_until = now()")
+        await driven.sql("UPDATE line SET not_before = now()")
+        driven.pass_time(60)
+    assert pauses[0] <= 2
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 4
+
+
+async def test_what_was_not_even_sent_does_not_count_as_images(limited: Limited) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "1", WHOLE + "BASE_URL": nobody}) as driven:
+        job = await driven.sent()
+        assert await next_round(driven) == [uuid(job)]
+        assert (await waiting(driven), await driven.sql("SELECT FROM grants")) == ([uuid(job)], [])
+
+
+async def test_a_429_counts_as_images_for_nobody_knows_whether_the_provider_counts_it(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "1"}) as driven:
+        await driven.sent("a lighthouse [fault:429]")
+        await next_round(driven)
+        assert len(await driven.sql("SELECT FROM grants")) == 1
+
+
+async def test_a_submit_that_is_sent_again_needs_a_turn_of_its_own(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "1"}) as driven:
+        job = await driven.sent("a lighthouse [fault:500_after] [fault:lost] [fault:no_echo]", on_unclear="resubmit")
+        await next_round(driven)
+        await driven.step(job)  # the unknown time is over
+        await driven.make_due(job)
+        assert (await driven.row(job)).status == "queued"
+        assert await next_round(driven) == []
+        await a_minute_later(driven)
+        assert await next_round(driven) == [uuid(job)]
+        assert len(driven.sandbox.submits) == 2
+
+
+async def test_a_granted_job_whose_process_died_is_found_by_the_sweep_and_needs_no_second_turn(
+    two_at_a_time: Driven,
+) -> None:
+    driven = two_at_a_time
+    job = await driven.sent("a lighthouse [fault:stuck]")
+    await Dispatcher(driven.context).round()
+    # The hint dies with the process, and with it the place that was kept.
+    driven.context.gates.submits("novita", "txt2img").forget(uuid(job))
+    await driven.later(job, 60)
+    await submit(driven.context, uuid(job))
+    assert (await driven.job(job))["status"] == "running"
+    assert await granted(driven) == [uuid(job)]
+
+
+async def test_a_granted_job_that_finds_this_process_gate_closed_waits_again_and_its_images_do_not_count(
+    limited: Limited,
+) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "5"}) as driven:
+        job = await driven.sent()
+        await Dispatcher(driven.context).round()
+        driven.context.gates.submits("novita", "txt2img").pause(30)
+        await submit(driven.context, uuid(job))
+        assert (await waiting(driven), await driven.sql("SELECT FROM grants")) == ([uuid(job)], [])
+        assert driven.sandbox.submits == []
+        driven.pass_time(31)
+        assert await next_round(driven) == [uuid(job)]
+
+
+async def test_a_job_that_is_given_up_holds_no_slot(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    job = await driven.sent()
+    await Dispatcher(driven.context).round()
+    await bury(driven.context, "submit", uuid(job), "it crashes whoever takes it up")
+    assert await driven.sql("SELECT FROM line") == []
+
+
+async def test_the_housekeeping_forgets_grants_and_places_that_have_had_their_time(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    done, job = await queue(driven, 2)
+    await driven.sql(
+        "UPDATE jobs SET status = 'canceled', completed_at = now(), due_at = NULL WHERE id = $1", uuid(done)
+    )
+    await driven.sql(
+        "INSERT INTO grants SELECT gen_random_uuid(), 'novita', 'txt2img', 1, now() - make_interval(mins => n)"
+        " FROM generate_series(0, 9) n"
+    )
+    await keep_house(driven.context)
+    assert await waiting(driven) == [uuid(job)]
+    assert len(await driven.sql("SELECT FROM grants")) == 5
+
+
+async def test_a_freed_slot_is_taken_at_once_and_not_with_the_next_heartbeat(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with running_world(database_url, s3_server, bucket, **{TXT2IMG + "CONCURRENCY": "1"}) as world:
+        jobs = [await world.submit() for _ in range(8)]
+        assert {(await world.end(job))["status"] for job in jobs} == {"succeeded"}
+        took = await world.service.pool.fetchval("SELECT max(completed_at) - min(created_at) FROM jobs")
+        assert took.total_seconds() < 8, "three seconds each, otherwise"
+
+
+async def test_a_dispatcher_decides_only_after_another_one_has_and_sees_what_that_one_granted(
+    two_at_a_time: Driven,
+) -> None:
+    driven = two_at_a_time
+    jobs = await queue(driven, 5)
+    await Dispatcher(driven.context).round()
+    await driven.sql("UPDATE line SET granted_at = NULL")
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with driven.service.pool.acquire() as other, other.transaction():
+        await queries().lock_lanes(other, provider="novita")
+        driven.context.gates.look_anew()
+        deciding = asyncio.create_task(Dispatcher(driven.context).round())
+
+        async def waits() -> bool:
+            return bool((await driven.sql(blocked))[0]["count"]) or deciding.done()
+
+        await until(waits)
+        mine = ids(jobs[3:])
+        await other.execute("UPDATE line SET granted_at = now() WHERE job_id = ANY($1)", mine)
+    await deciding
+    assert sorted(await granted(driven)) == sorted(mine)
