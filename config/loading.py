@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from config.settings import PREFIX, Settings
-from config.shapes import split_list
+from config.shapes import comparable_name, split_list
 
 # Where a test makes the process end or stop (service/points.py).
 _FOR_TESTS = (PREFIX + "CRASH_AT", PREFIX + "STOP_AT")
@@ -61,11 +61,15 @@ def _put(tree: dict[str, Any], path: list[str], value: object) -> None:
     tree[path[-1]] = value
 
 
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(under: dict[str, Any], over: dict[str, Any], *, of: str = "") -> dict[str, Any]:
+    """Return both trees as one; `over` wins. of: the section that they are."""
     merged = dict(under)
-    for key, value in over.items():
+    # The file calls it "seedream-4.0" and the environment seedream_4_0; the file's spelling stays.
+    names = {comparable_name(name): name for name in reversed(under)} if of == "operations" else {}
+    for said, value in over.items():
+        key = said if said in merged else names.get(comparable_name(said), said)
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value, of=key) if both else value
     return merged
 
 

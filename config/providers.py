@@ -36,6 +36,15 @@ class OperationSettings(Section):
 
     _lists = field_validator("outputs", mode="before")(split_list)
 
+    @field_validator("outputs")
+    @classmethod
+    def _some(cls, outputs: list[OutputKind] | None) -> list[OutputKind] | None:
+        if outputs == []:
+            raise ValueError(
+                "must name one of image, video and audio at least; leave it out for what is known or images"
+            )
+        return outputs
+
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,11 @@ class Section(BaseModel):
     """A section of the settings; immutable, and names that it does not know are told of elsewhere."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+def comparable_name(name: str) -> str:
+    """Return an operation's name without its case and its signs: SEEDREAM_4_0, all a variable can say, is seedream-4.0."""
+    return re.sub(r"[^a-z0-9]", "-", name.lower())
 
 
 def split_list(value: object) -> object:

@@ -25,7 +25,6 @@ from service.jobs.model import Job
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
 from service.providers.contract import Operation, Provider, ProviderAccess
-from service.providers.registry import PROVIDERS
 
 # Bytes from which reading or writing JSON, which holds up every other job of the process, is done in a thread.
 BIG = 256 * 1024
@@ -96,23 +95,24 @@ class Context:
         """Return a provider's settings."""
         return getattr(self.settings.providers, name)  # type: ignore[no-any-return]
 
+    def _remembered(self, job: Job) -> Operation | None:
+        """Return what a job asks for, also if the operator has switched it off since: the job goes on all the same."""
+        return self.operation(job) or self.provider(job.provider).taken_away.get(job.operation)
+
     def can_look_up(self, job: Job) -> bool:
         """Whether we know where to ask about the job's task.
 
         Where a task's place depends on its operation, which the settings may have lost since, another task of the same
         number may be found elsewhere; only an echo of our URL would tell.
         """
-        provider = self.provider(job.provider)
-        known = self.operation(job) or PROVIDERS[job.provider].operations.get(job.operation)
-        return provider.echoes_callback_url or known is not None
+        return self.provider(job.provider).echoes_callback_url or self._remembered(job) is not None
 
     def output_hosts(self, job: Job) -> list[str]:
         """Return the hosts that the job's outputs may come from."""
         settings = self.provider_settings(job.provider)
         if "output_hosts" in settings.model_fields_set:
             return settings.output_hosts
-        # One that the operator has taken away since has outputs all the same.
-        operation = self.operation(job) or PROVIDERS[job.provider].operations.get(job.operation)
+        operation = self._remembered(job)
         return ["*"] if operation is None or operation.outputs_anywhere else settings.output_hosts
 
     def access(self, name: str) -> ProviderAccess | None:

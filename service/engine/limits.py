@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from config.providers import OperationSettings, ProviderSettings
+from config.shapes import comparable_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,6 @@ def limits_of(settings: ProviderSettings, operation: str | None = None) -> Limit
     said: ProviderSettings | OperationSettings | None = settings
     if operation is not None:
         # An environment variable's name has no dots and hyphens left: SEEDREAM_4_0 is seedream-4.0.
-        names = {_comparable(name): found for name, found in settings.operations.items()}
-        said = names.get(_comparable(operation))
+        names = {comparable_name(name): found for name, found in settings.operations.items()}
+        said = names.get(comparable_name(operation))
     return Limits() if said is None else Limits(said.images_per_minute, said.concurrency)
-
-
-def _comparable(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "-", name.lower())

@@ -97,7 +97,9 @@ def read_request(given: Any, providers: Mapping[str, Provider]) -> JobRequest | 
     return mistakes or _bring_together(given, checked, test_status)
 
 
-def _check_input(providers: Mapping[str, Provider], given: dict[str, Any], mistakes: list[Mistake]) -> CheckedInput | None:
+def _check_input(
+    providers: Mapping[str, Provider], given: dict[str, Any], mistakes: list[Mistake]
+) -> CheckedInput | None:
     name, operation = given.get("provider"), given.get("operation")
     if not isinstance(name, str):
         return None

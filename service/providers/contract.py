@@ -301,6 +301,11 @@ class Provider(Protocol):
         """Return every operation by its name."""
         ...
 
+    @property
+    def taken_away(self) -> Mapping[str, Operation]:
+        """Return the operations that the settings have switched off; jobs that went out before are asked about as ever."""
+        ...
+
     def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
         """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
         ...

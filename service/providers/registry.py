@@ -1,7 +1,4 @@
-"""Every provider there is, by its name in our API.
-
-How to write one: docs/adding-a-provider.md.
-"""
+"""Every provider there is, by its name in our API. How to add one: docs/adding-a-provider.md."""
 
 from __future__ import annotations
 

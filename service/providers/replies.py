@@ -16,6 +16,8 @@ from service.providers.contract import HttpReply, Json
 SHOWN_CHARACTERS = 500
 CODE_CHARACTERS = 100
 URL_CHARACTERS = 8192
+# Of a list of outputs so many are looked at: no provider makes more at a time, and each one costs us work.
+MOST_ITEMS = 64
 TASK_ID = re.compile(r"[!-~]{1,128}")
 URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 # What our keys look like at the providers, should one echo them.

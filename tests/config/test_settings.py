@@ -13,6 +13,8 @@ import pytest
 from config.loading import SettingsError, load_settings, unknown_variables
 from config.reference import list_settings, show_default
 from config.settings import Settings
+from service.app import configured_providers
+from service.engine.limits import limits_of
 
 KEY = "a text of thirty-two characters or more"
 CONTRACT = {
@@ -199,6 +201,60 @@ def test_a_toml_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     assert unknown_variables(environ) == ["GENRELAY_ALOWED", "GENRELAY_SUBMITT__UNKNOWN_SECONDS"]
     path.write_text("port = ", encoding="utf-8")
     assert set(_mistakes(GENRELAY_CONFIG=str(path))) == {"GENRELAY_CONFIG"}
+
+
+DOTTED = '[providers.novita.operations."seedream-4.0"]\nconcurrency = 5\nimages_per_minute = 30\n'
+
+
+@pytest.mark.parametrize("spelled", ["SEEDREAM_4_0", "seedream_4_0", "SEEDREAM-4.0"])
+def test_the_environment_overrides_an_operation_of_the_file_whatever_its_signs(tmp_path: Path, spelled: str) -> None:
+    path = tmp_path / "genrelay.toml"
+    path.write_text(DOTTED, encoding="utf-8")
+    name = f"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__{spelled}__"
+    settings = load_settings({"GENRELAY_CONFIG": str(path), name + "CONCURRENCY": "2", name + "ENABLED": "false"})
+    operations = settings.providers.novita.operations
+    assert set(operations) == {"seedream-4.0"}
+    said = operations["seedream-4.0"]
+    assert (said.concurrency, said.images_per_minute, said.enabled) == (2, 30, False)
+    assert limits_of(settings.providers.novita, "seedream-4.0").concurrency == 2
+    assert "seedream-4.0" not in configured_providers(settings)["novita"].operations
+
+
+def test_an_exact_name_counts_before_one_that_is_only_like_it(tmp_path: Path) -> None:
+    path = tmp_path / "genrelay.toml"
+    path.write_text(DOTTED + "[providers.novita.operations.seedream_4_0]\nconcurrency = 6\n", encoding="utf-8")
+    variable = "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__SEEDREAM_4_0__CONCURRENCY"
+    settings = load_settings({"GENRELAY_CONFIG": str(path), variable: "2"})
+    said = {name: operation.concurrency for name, operation in settings.providers.novita.operations.items()}
+    assert said == {"seedream-4.0": 5, "seedream_4_0": 2}
+    with pytest.raises(SettingsError, match="the same operation as"):
+        configured_providers(settings)
+
+
+def test_only_names_of_operations_are_compared_without_their_signs(tmp_path: Path) -> None:
+    path = tmp_path / "genrelay.toml"
+    path.write_text("log-level = 'debug'\n[breaker]\nmax-seconds = 5\n", encoding="utf-8")
+    environ = {
+        "GENRELAY_CONFIG": str(path),
+        "GENRELAY_LOG_LEVEL": "error",
+        "GENRELAY_BREAKER__MAX_SECONDS": "7",
+        "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__WAN_2_5__PATH": "/v3/async/wan-2.5",
+    }
+    settings = load_settings(environ)
+    assert (settings.log_level, settings.breaker.max_seconds) == ("error", 7)
+    assert set(settings.providers.novita.operations) == {"wan_2_5"}
+    assert unknown_variables(environ) == ["GENRELAY_BREAKER__MAX-SECONDS", "GENRELAY_LOG-LEVEL"]
+
+
+def test_operation_that_makes_nothing_is_refused(tmp_path: Path) -> None:
+    variable = "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__WAN_2_5__OUTPUTS"
+    assert _mistakes(**{variable: " , "})[variable].startswith("must name one of image, video and audio at least")
+    path = tmp_path / "genrelay.toml"
+    path.write_text("[providers.novita.operations.wan_2_5]\noutputs = []\n", encoding="utf-8")
+    assert set(_mistakes(GENRELAY_CONFIG=str(path))) == {variable}
+    path.write_text('[providers.novita.operations.wan_2_5]\noutputs = ["video"]\n', encoding="utf-8")
+    settings = load_settings({"GENRELAY_CONFIG": str(path)})
+    assert settings.providers.novita.operations["wan_2_5"].outputs == ["video"]
 
 
 def test_misspelt_variables_are_found_and_the_command_lines_own_are_known() -> None:

@@ -18,7 +18,9 @@ def text(body: bytes) -> Downloaded:
     return Downloaded(bytearray(body), hashlib.sha256(body).digest(), "text/plain")
 
 
-@pytest.mark.parametrize("head", [b"", b"data:image/png;base64,", b"data:;base64,", b" data:image/png;charset=x;BASE64,"])
+@pytest.mark.parametrize(
+    "head", [b"", b"data:image/png;base64,", b"data:;base64,", b" data:image/png;charset=x;BASE64,"]
+)
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_text_becomes_the_file_it_stands_for(head: bytes, end: bytes) -> None:
     file = decode(text(head + base64.b64encode(b"a lighthouse") + end), 100)
@@ -34,7 +36,9 @@ def test_wrapped_lines_are_unwrapped_and_fit_the_limit_of_the_text(body: bytes, 
     assert len(wrapped) <= text_bytes(len(body))
 
 
-@pytest.mark.parametrize("body", [b"<html>no</html>", b"abc", b"\x89PNG\r\n\x1a\n", b"data:image/png,abcd", "ä".encode()])
+@pytest.mark.parametrize(
+    "body", [b"<html>no</html>", b"abc", b"\x89PNG\r\n\x1a\n", b"data:image/png,abcd", "ä".encode()]
+)
 def test_anything_else_is_refused(body: bytes) -> None:
     with pytest.raises(OutputRefused, match="base64"):
         decode(text(body), 100)

@@ -16,7 +16,7 @@ KNOWN = {
 
 
 def configure(**said: OperationConfig) -> Mapping[str, Operation]:
-    return configure_operations(KNOWN, {name.replace("__", " "): config for name, config in said.items()}, add=add)
+    return configure_operations(KNOWN, said, add=add).operations
 
 
 def add(name: str, path: str, config: OperationConfig) -> Operation:
@@ -61,6 +61,26 @@ def test_added_operation_can_be_switched_off_without_deleting_it_from_the_settin
     assert configure(new=OperationConfig(enabled=False, path="/new")) == KNOWN
 
 
+def test_operations_switched_off_are_remembered_as_the_settings_have_them() -> None:
+    gone = configure_operations(
+        KNOWN,
+        {
+            "SEEDREAM_4_0": OperationConfig(enabled=False, path="/v4/seedream"),
+            "NEW": OperationConfig(enabled=False, path="/new", outputs=("video",)),
+        },
+        add=add,
+    ).taken_away
+    assert {name: (each.path, each.answers, each.outputs) for name, each in gone.items()} == {
+        "seedream-4.0": ("/v4/seedream", "result", ("image",)),
+        "new": ("/new", "task", ("video",)),
+    }
+    assert configure_operations(KNOWN, {"txt2img": OperationConfig()}, add=add).taken_away == {}
+
+
+def test_known_operations_keep_their_order() -> None:
+    assert list(configure(txt2img=OperationConfig(path="/x"), new=OperationConfig(path="/new"))) == [*KNOWN, "new"]
+
+
 def test_known_operations_are_left_alone() -> None:
     before = dict(KNOWN)
     configure(txt2img=OperationConfig(enabled=False), new=OperationConfig(path="/new"))
@@ -77,6 +97,8 @@ WRONG = [
     ({"txt2img": OperationConfig(path="/a b")}, "must begin with /"),
     ({"txt2img": OperationConfig(path="/" * 5000 + " ")}, "must begin with /"),
     ({"seedream-4.0": OperationConfig(takes_webhook=True)}, "takes no webhook"),
+    ({"txt2img": OperationConfig(outputs=())}, "one kind at least"),
+    ({"new": OperationConfig(path="/new", outputs=())}, "one kind at least"),
     ({"txt2img": OperationConfig(), "TXT2IMG": OperationConfig()}, "the same operation as txt2img"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -100,7 +101,8 @@ def test_operation_is_taken_away_by_its_name_as_a_variable_has_it(name: str, ope
     configured = PROVIDERS[name].configured({variable: OperationConfig(enabled=False)})
     assert set(configured.operations) == set(before) - {operation}
     assert isinstance(configured.check_input(operation, before[operation].example), list)
-    assert dict(PROVIDERS[name].operations) == before
+    assert dict(configured.taken_away) == {operation: before[operation]}
+    assert (dict(PROVIDERS[name].operations), dict(PROVIDERS[name].taken_away)) == (before, {})
 
 
 @each_operation
@@ -113,6 +115,26 @@ def test_jobs_of_an_operation_taken_away_can_still_end(name: str, operation: str
     assert gone.look_up_call(ACCESS, operation, "73fab7c0") == known.look_up_call(ACCESS, operation, "73fab7c0")
     assert gone.read_look_up(operation, "73fab7c0", reply) == known.read_look_up(operation, "73fab7c0", reply)
     assert gone.mock_callback(operation, body, ours) == known.mock_callback(operation, body, ours)
+
+
+@each_operation
+def test_jobs_of_a_moved_operation_taken_away_are_asked_about_where_they_went(name: str, operation: str) -> None:
+    said = OperationConfig(path="/api/v1/enterprise/elsewhere/it")
+    moved = PROVIDERS[name].configured({operation: said})
+    gone = PROVIDERS[name].configured({operation: replace(said, enabled=False)})
+    assert gone.look_up_call(ACCESS, operation, "73fab7c0") == moved.look_up_call(ACCESS, operation, "73fab7c0")
+    assert dict(gone.taken_away) == {operation: moved.operations[operation]}
+
+
+@each_provider
+def test_jobs_of_an_added_operation_taken_away_can_still_end(name: str) -> None:
+    said = OperationConfig(path="/api/v1/enterprise/video/all-new", outputs=("video",))
+    added = PROVIDERS[name].configured({"all-new": said})
+    gone = PROVIDERS[name].configured({"all-new": replace(said, enabled=False)})
+    assert "all-new" not in gone.operations
+    ours = say_test("TASK_STATUS_SUCCEED")
+    assert gone.look_up_call(ACCESS, "all-new", "73fab7c0") == added.look_up_call(ACCESS, "all-new", "73fab7c0")
+    assert gone.mock_callback("all-new", {}, ours) == added.mock_callback("all-new", {}, ours)
 
 
 @each_operation

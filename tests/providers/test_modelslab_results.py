@@ -128,9 +128,56 @@ def test_failure_without_reason_says_so(message: Any) -> None:
     assert state.error.message == "ModelsLab reports that the task failed, without a reason."
 
 
-@pytest.mark.parametrize("status", [400, 422])
-def test_error_about_the_task_under_4xx_is_its_failure(status: int) -> None:
-    assert isinstance(outcome({"status": "error", "message": "Invalid input dimensions"}, status), Failed)
+@pytest.mark.parametrize("status", [200, 400, 422])
+@pytest.mark.parametrize("words", ["Invalid input dimensions", "Something went wrong", "", None])
+def test_error_in_unknown_words_ends_a_task_only_if_it_names_it(status: int, words: Any) -> None:
+    body = {"status": "error", "message": words}
+    for more in ({}, {"id": ""}, {"id": None}, {"request_id": TASK}, {"fetch_result": FETCH}):
+        assert outcome({**body, **more}, status) == LookUpUnavailable(f"HTTP {status} error")
+    assert isinstance(outcome({**body, "id": int(TASK)}, status), Failed)
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+def test_failed_needs_no_id_to_end_a_task(status: int) -> None:
+    assert isinstance(outcome({"status": "failed", "message": "Something went wrong"}, status), Failed)
+
+
+NO_RESULT_YET = [
+    "Request is still processing",
+    "Request processing",
+    "Your request is in queue",
+    "Image not ready",
+    "No result yet",
+    "In progress",
+    "Please wait",
+    "Your image is processing, fetch the image later",
+]
+
+
+@pytest.mark.parametrize("words", NO_RESULT_YET)
+@pytest.mark.parametrize("name", ["message", "messege"])
+@pytest.mark.parametrize("more", [{}, {"id": ""}, {"id": int(TASK)}])
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_error_without_a_result_yet_is_still_running(status: int, more: Any, name: str, words: str) -> None:
+    assert outcome({"status": "error", name: words, **more}, status) == StillRunning("error")
+
+
+ABOUT_US = [
+    "Invalid API key",
+    "Insufficient credits. Please add more credits to continue.",
+    "This feature requires a premium subscription",
+    "Rate limit exceeded",
+    "Internal server error. Please try again.",
+    "Request timed out",
+    "The model is loading",
+]
+
+
+@pytest.mark.parametrize("words", ABOUT_US)
+def test_failed_for_our_account_or_their_trouble_counts_only_with_the_tasks_id(words: str) -> None:
+    body = {"status": "failed", "message": words, "output": ""}
+    assert outcome({**body, "id": ""}) == LookUpUnavailable("HTTP 200 error")
+    assert isinstance(outcome({**body, "id": int(TASK)}), Failed)
 
 
 def test_failed_try_again_is_a_failure_and_not_trouble() -> None:

@@ -23,7 +23,7 @@ from service.providers.contract import (
 )
 from service.providers.modelslab import PROVIDER
 
-from .arbitrary import QUICK, json_values
+from .arbitrary import QUICK, json_values, texts
 from .bodies import draw_picture, encode
 
 URL = "https://pub-3626123a908346a7a8be8d9295f44e26.r2.dev/generations/a-0.png"
@@ -196,6 +196,10 @@ ACCEPTED = [
     # An error that names a task is about that task: the look-up tells how it ended.
     ({"status": "error", "id": 5, "message": "Failed, Try Again"}, "5"),
     ({"status": "failed", "id": 5, "message": "Failed, Try Again"}, "5"),
+    # Whatever it says: these may be the customer's own words, and the task is there.
+    ({"status": "failed", "id": 123, "message": "Failed: prompt 'slow down' refused"}, "123"),
+    ({"status": "error", "id": 5, "message": "Rate limit exceeded"}, "5"),
+    ({"status": "error", "id": 5, "message": "Internal server error"}, "5"),
 ]
 
 
@@ -366,14 +370,50 @@ def test_a_404_in_modelslabs_own_words_is_about_the_request() -> None:
         (429, b"<html>slow down</html>"),
         (429, {"status": "processing", "id": 5}),
         (200, {"status": "error", "message": "Rate limit exceeded"}),
-        (200, {"status": "error", "messege": "Too many requests"}),
-        (200, {"status": "error", "id": 5, "message": "rate_limit"}),
         (400, {"status": "error", "message": "Rate limit exceeded"}),
-        (403, {"status": "failed", "message": {"key": ["Rate limit exceeded"]}}),
+        (200, {"status": "error", "messege": "Too many requests"}),
+        (200, {"status": "error", "message": "rate_limit"}),
+        (200, {"status": "error", "message": "  Slow down!"}),
+        (200, {"status": "failed", "id": "", "message": "Maximum 5 queued requests allowed."}),
     ],
 )
 def test_rate_limit_is_proven_not_to_have_run(status: int, body: Any) -> None:
     assert read(status, body) == NotRun(f"HTTP {status} rate limit")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, {"key": ["Rate limit exceeded"]}),
+        (200, {"model_id": ["Rate limit exceeded"]}),
+        (200, "Failed: prompt 'slow down' refused"),
+        (200, "The model_id my-rate-limit-lora is not yours"),
+    ],
+)
+@pytest.mark.parametrize("said", ["error", "failed"])
+def test_words_of_a_rate_limit_elsewhere_are_not_believed(said: str, status: int, message: Any) -> None:
+    assert isinstance(read(status, {"status": said, "message": message}), Rejected)
+
+
+@QUICK
+@given(
+    name=texts | st.sampled_from(["my-rate-limit-lora", ": too many requests", "\nRate limit exceeded", "slow down"]),
+    status=st.sampled_from([200, 201, 400, 403, 404, 422]),
+    said=st.sampled_from(["error", "failed"]),
+    spelled=st.sampled_from(["message", "messege"]),
+    task_id=st.sampled_from([None, "", 123]),
+)
+def test_name_of_a_model_never_makes_us_send_again(
+    name: str, status: int, said: str, spelled: str, task_id: Any
+) -> None:
+    outcome = read(status, {"status": said, "id": task_id, spelled: f"Model not found: {name}"})
+    assert isinstance(outcome, Rejected | Accepted)
+
+
+def test_name_of_a_model_does_not_change_what_is_said_about_it() -> None:
+    outcome = read(400, {"status": "error", "message": "Model not found: my-rate-limit-lora"})
+    assert isinstance(outcome, Rejected)
+    assert MODEL in outcome.error.hint
 
 
 LIMITED = {"status": "error", "message": "Rate limit exceeded"}
@@ -434,6 +474,31 @@ OPEN = [
     (503, {"status": "error", "message": "Rate limit exceeded"}, "HTTP 503"),
     (599, b"\xff", "HTTP 599"),
 ]
+
+
+SERVER_ERRORS = [
+    "Internal server error. Please try again.",
+    "Request timed out",
+    "Gateway Timeout",
+    "Service temporarily unavailable. Please try again later.",
+    "Server error",
+    "502 Bad Gateway",
+    "Request processing",
+    "Your request is in queue",
+]
+
+
+@pytest.mark.parametrize("words", SERVER_ERRORS)
+@pytest.mark.parametrize("said", ["error", "failed"])
+def test_server_error_in_words_is_as_unclear_as_a_5xx(said: str, words: str) -> None:
+    assert read(200, {"status": said, "id": "", "message": words}) == Unclear(
+        "HTTP 200 with an error that leaves it open"
+    )
+
+
+@pytest.mark.parametrize("words", ["Scheduler not available", "Image processing failed: bad format", "Still loading"])
+def test_other_words_about_what_is_not_there_are_a_refusal(words: str) -> None:
+    assert isinstance(read(200, {"status": "error", "message": words}), Rejected)
 
 
 @pytest.mark.parametrize(("status", "body", "reason"), OPEN)

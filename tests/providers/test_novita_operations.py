@@ -91,6 +91,12 @@ def test_every_mistake_of_the_operator_is_told_at_once() -> None:
         PROVIDER.configured({"NO_SUCH_THING": OperationConfig(), "UPSCALE": OperationConfig(path="upscale")})
 
 
+def test_outputs_of_an_added_operation_may_lie_anywhere() -> None:
+    operations = added().operations
+    anywhere = {name for name, operation in operations.items() if operation.outputs_anywhere}
+    assert anywhere == set(operations) - {"txt2img", "img2img", "inpainting", "upscale"}
+
+
 def test_one_word_comes_on_top_of_another() -> None:
     provider = added().configured({"TXT2IMG": OperationConfig(enabled=False)})
     assert set(provider.operations) == {*PROVIDER.operations, "qwen-image-txt2img"} - {"txt2img"}

@@ -155,6 +155,12 @@ def test_output_url_is_kept_with_its_signature_word_for_word(url: str) -> None:
     assert source.url == url + SIGNED
 
 
+def test_of_a_long_list_only_the_first_64_are_looked_at() -> None:
+    assert len(sources(*[{"image_url": URL}] * 100)) == 64
+    assert len(sources(*[{"image_url": URL}] * 100, videos=[{"video_url": URL}] * 100)) == 128
+    assert sources(*[{}] * 64, {"image_url": URL}) == ()
+
+
 def test_an_item_in_the_wrong_list_is_no_output() -> None:
     assert sources(videos=[{"image_url": URL}], audios=[{"video_url": URL}]) == ()
 

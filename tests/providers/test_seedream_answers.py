@@ -24,6 +24,7 @@ BOTH = ("seedream-4.0", "seedream-4.5")
 URL = "https://images.example/prod/1.jpeg?X-Tos-Expires=86400&X-Tos-Signature=abc"
 PICTURE = draw_picture("JPEG", 2048, 16)
 BASE64 = encode(PICTURE)
+PADDED = PICTURE + b"x" * (-len(PICTURE) % 3 + 1)
 SENSITIVE = {"code": "OutputImageSensitiveContentDetected", "message": "output image may contain sensitive information"}
 BUSY = {"code": "ServerOverloaded", "message": "too many requests"}
 
@@ -59,6 +60,15 @@ ITEMS: list[tuple[str, Any, Source]] = [
     ("a data URI without type", f"data:;base64,{BASE64}", inline()),
     ("base64", BASE64, inline()),
     ("base64 with line breaks", "\r\n".join((BASE64[:76], BASE64[76:], "")), inline()),
+    ("base64 without its padding", encode(PADDED).rstrip("="), inline(data=PADDED)),
+    ("base64 amid blanks", f" {BASE64}\n", inline()),
+    ("a URL amid blanks", f"\t{URL} \n", by_url()),
+    ("a data URI amid blanks", f" data:image/png;base64,{BASE64}\n", inline(claimed_type="image/png")),
+    ("a short data URI", "data:image/png;base64,QUJD", inline(data=b"ABC", claimed_type="image/png")),
+    ("a URL under another name", {"image": URL, "size": "2048x2048"}, by_url()),
+    ("a data URI under another name", {"content": f"data:;base64,{BASE64}"}, inline()),
+    ("base64 under another name", {"id": "a1" * 40, "image_base64": BASE64}, inline()),
+    ("a known name before another", {"preview": URL + "-small", "b64_json": BASE64}, inline()),
 ]
 
 
@@ -73,14 +83,38 @@ UNREADABLE = [
     *[None, True, 5, 1.5, "", " ", [], [URL], {}, {"url": None}, {"url": 5}, {"url": "nowhere"}, {"b64_json": 5}],
     *["ftp://images.example/1.png", "https://", "/prod/1.png", "https://images.example/a b.png", "no image today"],
     *["data:image/png;base64,", "data:image/png,abc", "data:image/png;base64,a-b_", "abc", "äöü=", {"b64_json": ""}],
-    *[{"image": URL}, {"image_url": {"url": [URL]}}, {"error": "sensitive"}],
+    *[{"image_url": {"url": [URL]}}, {"error": "sensitive"}, {"error": "sensitive", "help": URL}],
+    # Words, ids and digests read as base64 too.
+    *["fail", "none", "a" * 63, {"b64_json": "none"}, {"url": "fail"}, {"sha256": "0f" * 32}, {"id": "a1" * 40}],
+    # What the customer said is not what was made.
+    *[{"revised_prompt": URL}, {"text": URL}],
+    "The image could not be made for reasons that this sentence does not say",
 ]
+UNREAD = "HTTP 200 without images that can be read"
 
 
 @pytest.mark.parametrize("item", UNREADABLE, ids=str)
-def test_unreadable_image_is_skipped(item: Any) -> None:
-    assert read(200, {"images": [item]}) == Finished(None, ())
+def test_unreadable_image_is_skipped_beside_others_and_leaves_it_open_alone(item: Any) -> None:
+    assert read(200, {"images": [item]}) == Unclear(UNREAD)
+    assert read(200, {"data": [item, item]}) == Unclear(UNREAD)
     assert read(200, {"images": [item, URL, item, BASE64]}) == Finished(None, (by_url(0), inline(1)))
+
+
+@pytest.mark.parametrize("operation", BOTH)
+@pytest.mark.parametrize(("item", "source"), [row[1:] for row in ITEMS], ids=[row[0] for row in ITEMS])
+def test_lone_image_needs_no_list_around_it(operation: str, item: Any, source: Source) -> None:
+    assert read(200, {"images": item}, operation) == Finished(None, (source,))
+    assert read(200, {"data": {"images": item}}, operation) == Finished(None, (source,))
+
+
+def test_lone_error_in_the_place_of_images_is_a_refusal() -> None:
+    assert isinstance(read(200, {"images": {"error": SENSITIVE}}), Rejected)
+
+
+def test_of_a_long_list_only_the_first_64_are_looked_at() -> None:
+    urls = [f"https://images.example/{number}.png" for number in range(100)]
+    assert read(200, {"images": urls}) == Finished(None, tuple(by_url(n, url) for n, url in enumerate(urls[:64])))
+    assert read(200, {"images": [None] * 64 + [URL]}) == Unclear(UNREAD)
 
 
 def test_images_keep_their_order_and_are_numbered_without_gaps() -> None:
@@ -123,8 +157,14 @@ def test_images_that_all_wait_for_better_times_are_tried_again() -> None:
     )
 
 
-def test_some_images_that_failed_beside_some_unreadable_are_no_outputs() -> None:
-    assert read(200, {"data": [{"error": SENSITIVE}, {"url": "nowhere"}]}) == Finished(None, ())
+def test_some_images_that_failed_beside_some_unreadable_leave_it_open() -> None:
+    assert read(200, {"data": [{"error": SENSITIVE}, {"url": "nowhere"}]}) == Unclear(UNREAD)
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_server_error_beside_an_empty_list_leaves_it_open(code: int) -> None:
+    assert read(200, {"code": code, "reason": "SOMETHING_NEW", "message": "x", "images": []}) == Unclear(UNREAD)
+    assert read(200, {"code": 0, "msg": "", "images": []}) == Finished(None, ())
 
 
 def test_images_count_more_than_an_error_beside_them() -> None:
@@ -203,6 +243,16 @@ def test_code_that_nobody_knows_yet_is_a_refusal(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "code", ["InternalError", "InternalServiceError.Busy", "ModelTimeout", "RequestTimeOut", "ServiceUnavailable"]
+)
+@pytest.mark.parametrize("place", [lambda e: {"error": e}, lambda e: {"data": [{"error": e}]}])
+def test_code_that_is_a_5xx_by_its_name_is_unclear_under_200(code: str, place: Any) -> None:
+    assert isinstance(read(200, place({"code": code, "message": "x"})), Unclear)
+    assert isinstance(read(200, place({"code": f"SomethingNew.{code}", "message": "x"})), Rejected)
+    assert isinstance(read(200, place({"code": "QuotaExceeded", "message": "x"})), NotRun)
+
+
+@pytest.mark.parametrize(
     ("status", "code"), [(400, "RateLimitExceeded"), (403, "QuotaExceeded"), (429, "SomethingNew")]
 )
 def test_too_much_is_tried_again_under_any_refusing_status(status: int, code: str) -> None:
@@ -271,6 +321,12 @@ def test_novitas_envelope_ends_as_for_every_other_operation(operation: str, reas
             assert outcome.error.hint.startswith(REASONS[reason].hint.split(" Should ", 1)[0])
 
 
+@pytest.mark.parametrize("reason", REASONS)
+def test_hint_of_novitas_envelope_names_no_limit_that_is_not_seedreams(reason: str) -> None:
+    hint = REASONS[reason].hint
+    assert not any(words in hint for words in ("WEBP", "megapixel", "2048"))
+
+
 def test_novitas_envelope_beside_an_empty_list_is_a_refusal() -> None:
     body = {"code": 400, "reason": "ILLEGAL_PROMPT", "message": "some words", "images": []}
     assert isinstance(read(200, body), Rejected)
@@ -297,8 +353,10 @@ OPEN = [
     (200, []),
     (200, [URL]),
     (200, {}),
-    (200, {"images": "https://images.example/1.png"}),
-    (200, {"images": {"url": URL}}),
+    (200, {"images": "no image today"}),
+    (200, {"images": ""}),
+    (200, {"images": {}}),
+    (200, {"images": 5}),
     (200, {"data": {}}),
     (200, {"task_id": "73fab7c0-e24f-4027-9df0-81ff8ce4bc1f"}),
     (200, {"code": 0, "msg": "", "data": {"task_id": "73fab7c0-e24f-4027-9df0-81ff8ce4bc1f"}}),
@@ -322,14 +380,14 @@ def test_answer_that_proves_nothing_is_unclear(status: int, body: Any) -> None:
 # --- Anything else --------------------------------------------------------------------------------------------------
 
 WHOLE = {
-    "images": [URL, {"url": URL}, BASE64[:60], {"b64_json": BASE64[:60]}],
-    "data": [{"url": URL}, {"error": SENSITIVE}, {"b64_json": BASE64[:60]}],
+    "images": [URL, {"url": URL}, BASE64[:80], {"b64_json": BASE64[:80]}],
+    "data": [{"url": URL}, {"error": SENSITIVE}, {"b64_json": BASE64[:80]}],
     "error": SENSITIVE,
     "code": 400,
     "reason": "ILLEGAL_PROMPT",
 }
 NAMES = ["images", "data", "error", "code", "message", "reason", "url", "image_url", "b64_json", "task_id"]
-ANYTHING = json_values(NAMES) | st.sampled_from([BUSY, SENSITIVE, "data:image/png;base64,QUJD", URL, BASE64[:60]])
+ANYTHING = json_values(NAMES) | st.sampled_from([BUSY, SENSITIVE, "data:image/png;base64,QUJD", URL, BASE64[:80]])
 
 
 @pytest.mark.parametrize("operation", BOTH)

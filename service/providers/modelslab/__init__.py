@@ -49,17 +49,28 @@ class ModelsLab:
     name = "modelslab"
     echoes_callback_url = False
 
-    def __init__(self, operations: Mapping[str, Operation] = OPERATIONS) -> None:
+    def __init__(
+        self,
+        operations: Mapping[str, Operation] = OPERATIONS,
+        taken_away: Mapping[str, Operation] = MappingProxyType({}),
+    ) -> None:
         self._operations = operations
+        self._taken_away = taken_away
 
     @property
     def operations(self) -> Mapping[str, Operation]:
         """Return every operation by its name."""
         return self._operations
 
+    @property
+    def taken_away(self) -> Mapping[str, Operation]:
+        """Return the operations that the settings have switched off."""
+        return self._taken_away
+
     def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
         """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
-        return ModelsLab(configure_operations(self._operations, operations, add=_add_operation))
+        found = configure_operations(self._operations, operations, add=_add_operation)
+        return ModelsLab(found.operations, found.taken_away)
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
         """Check `input` of a job against the documentation; every mistake at once."""
@@ -77,7 +88,7 @@ class ModelsLab:
 
     def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
         """Build the read-back of one task."""
-        return calls.look_up_call(access, self._operations.get(operation), task_id)
+        return calls.look_up_call(access, self._find(operation), task_id)
 
     def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:
         """Read the answer to a read-back; never raises."""
@@ -91,8 +102,12 @@ class ModelsLab:
         """Read a callback's body; raises CallbackUnreadable and nothing else."""
         return results.read_callback(body)
 
+    def _find(self, operation: str) -> Operation | None:
+        """Return an operation, also one that was switched off; None when the settings do not even name it any more."""
+        return self._operations.get(operation) or self._taken_away.get(operation)
+
     def _kinds(self, operation: str) -> tuple[OutputKind, ...]:
-        known = self._operations.get(operation)
+        known = self._find(operation)
         return known.outputs if known is not None and known.outputs else ("image",)
 
 

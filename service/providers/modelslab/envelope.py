@@ -81,6 +81,11 @@ def read_wait(reply: HttpReply, envelope: Envelope) -> float | None:
     return None if seconds is None else min(seconds, LONGEST_WAIT)
 
 
+def names_task(envelope: Envelope, task_id: str) -> bool:
+    """Tell whether an answer carries the id that was asked about; `request_id` is only what the question itself said."""
+    return _read_one_id(envelope.said.get("id")) == task_id
+
+
 def names_other_task(envelope: Envelope, task_id: str) -> bool:
     """Tell whether an answer carries an id other than the one that was asked about."""
     said = envelope.said.get("id")

@@ -5,7 +5,9 @@ https://docs.modelslab.com/webhooks
 checked 2026-09
 
 An `error` under a look-up may be about the task, or about the look-up itself. Ending a paid job on the second kind would
-lose its outputs, so what is about our account, our pace or ModelsLab's own trouble says nothing about the task.
+lose its outputs, so what is about our account, our pace or ModelsLab's own trouble says nothing about the task; so do words
+that nobody has seen yet, unless the answer names the task ("Something went wrong"). The job's own deadline ends the asking.
+`failed` is how tasks end, and is believed without an id too, which is how it was recorded.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ from service.providers.modelslab.envelope import (
     SUCCEEDED,
     Envelope,
     names_other_task,
+    names_task,
     read_echo,
     read_envelope,
     read_reply,
     read_wait,
 )
-from service.providers.modelslab.errors import About, decide_about, describe_failure
+from service.providers.modelslab.errors import About, decide_about, describe_failure, is_about_us, is_progress
 from service.providers.modelslab.sources import ANY, read_sources
 from service.providers.replies import NotJson, read_json
 
@@ -49,7 +52,9 @@ def read_look_up(kinds: Sequence[OutputKind], task_id: str, reply: HttpReply) ->
     if names_other_task(envelope, task_id):
         return ReadBack(LookUpUnavailable("the answer is about another task"))
     if envelope.status == "error" or not 200 <= reply.status < 300:
-        return ReadBack(_read_trouble(reply, envelope))
+        return ReadBack(_read_trouble(task_id, reply, envelope))
+    if envelope.status == "failed" and _says_nothing(task_id, reply, envelope):
+        return ReadBack(_silence(reply, envelope))
     state = _read_state(envelope, kinds)
     if state is None:
         return ReadBack(LookUpUnavailable(f"HTTP {reply.status} without a status"))
@@ -85,15 +90,28 @@ def _read_state(envelope: Envelope, kinds: Sequence[OutputKind]) -> State | None
     return StillRunning(status)
 
 
-def _read_trouble(reply: HttpReply, envelope: Envelope) -> LookUpOutcome:
-    own = envelope.status in FAILED
-    about, _ = decide_about(reply.status, envelope.words)
-    silent = LookUpUnavailable(f"HTTP {reply.status}{' error' if own else ''}", read_wait(reply, envelope))
-    readable = own and (200 <= reply.status < 300 or 400 <= reply.status < 500)
-    if not readable or about in {About.ACCOUNT, About.RATE, About.TROUBLE, About.ENDPOINT}:
+def _read_trouble(task_id: str, reply: HttpReply, envelope: Envelope) -> LookUpOutcome:
+    silent = _silence(reply, envelope)
+    readable = 200 <= reply.status < 300 or 400 <= reply.status < 500
+    if envelope.status not in FAILED or not readable or _says_nothing(task_id, reply, envelope):
         return silent
+    if is_progress(envelope.words):
+        return StillRunning(envelope.shown_status)
+    about, _ = decide_about(reply.status, envelope.words)
     if about is About.TASK_ID or reply.status == 404:
         return TaskNotFound()
-    if reply.status < 300 or reply.status in ABOUT_THE_TASK:
+    known = about is About.REQUEST or envelope.status == "failed" or names_task(envelope, task_id)
+    if known and (reply.status < 300 or reply.status in ABOUT_THE_TASK):
         return Failed(envelope.shown_status or "", describe_failure(envelope, reply.status))
     return silent
+
+
+def _says_nothing(task_id: str, reply: HttpReply, envelope: Envelope) -> bool:
+    """Tell whether an error is no more than the look-up's own; `failed` is about the task that it names."""
+    named = envelope.status == "failed" and names_task(envelope, task_id)
+    return not named and is_about_us(reply.status, envelope.words)
+
+
+def _silence(reply: HttpReply, envelope: Envelope) -> LookUpUnavailable:
+    error = " error" if envelope.status in FAILED else ""
+    return LookUpUnavailable(f"HTTP {reply.status}{error}", read_wait(reply, envelope))

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from service.providers.contract import Json
 
+LONGEST_TRACK_ID = 256
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,20})?")
 
@@ -109,9 +110,12 @@ class Strengths:
 
 
 def check_track_id(value: Json) -> Json:
-    """Return a customer's `track_id` unchanged when it is text or an integer."""
+    """Return a customer's `track_id` unchanged when it is text of at most 256 characters, or an integer."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise broken("must be a string, or an integer")
+    # No limit is documented; ours is for what we keep of it, and show in every event.
+    if isinstance(value, str) and len(value) > LONGEST_TRACK_ID:
+        raise broken(f"must have at most {LONGEST_TRACK_ID} characters")
     return value
 
 

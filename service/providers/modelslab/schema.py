@@ -16,7 +16,14 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, with_con
 from typing_extensions import TypedDict  # pydantic takes typing's own only from Python 3.12 on
 
 from service.providers.checking import STRICT
-from service.providers.modelslab.scalars import NumberOrText, Strengths, YesNo, check_names, check_track_id
+from service.providers.modelslab.scalars import (
+    LONGEST_TRACK_ID,
+    NumberOrText,
+    Strengths,
+    YesNo,
+    check_names,
+    check_track_id,
+)
 from service.providers.ours import HttpUrl, OurExtra
 
 Scheduler = Literal[
@@ -73,7 +80,8 @@ LoraStrengths = Annotated[Any, AfterValidator(_STRENGTHS.check), WithJsonSchema(
 # A URL or base64, whichever `base64` asks for: what is in it, `inputs` checks.
 Picture = Annotated[str, Field(min_length=1)]
 # "string" on the page; numbers are seen in clients.
-TrackId = Annotated[Any, AfterValidator(check_track_id), WithJsonSchema({"type": ["string", "integer"]})]
+_TRACK_ID = {"type": ["string", "integer"], "maxLength": LONGEST_TRACK_ID}
+TrackId = Annotated[Any, AfterValidator(check_track_id), WithJsonSchema(_TRACK_ID)]
 
 
 @with_config(STRICT)

@@ -16,10 +16,9 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from service.providers.contract import Json, OutputKind, Source
-from service.providers.replies import read_text, read_url
+from service.providers.replies import MOST_ITEMS, read_text, read_url
 
 LISTS = ("output", "proxy_links", "links")
-MOST_SOURCES = 64
 # The smallest PNG has 92 characters; what is shorter is a word, though it may read as base64.
 SHORTEST_BASE64 = 64
 ENCODED = (".base64", ".txt")
@@ -43,7 +42,7 @@ def read_sources(said: dict[str, Json], kinds: Sequence[OutputKind]) -> tuple[So
 
 def _read_items(listed: Sequence[Json], kinds: Sequence[OutputKind]) -> Iterator[Source]:
     index = 0
-    for item in listed[:MOST_SOURCES]:
+    for item in listed[:MOST_ITEMS]:
         source = _read_link(item, kinds) or _read_inline(item, kinds)
         if source is not None:
             yield replace(source, index=index)

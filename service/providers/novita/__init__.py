@@ -41,18 +41,27 @@ class Novita:
     name = "novita"
     echoes_callback_url = True
 
-    def __init__(self, dialects: Mapping[str, Dialect] = DIALECTS) -> None:
+    def __init__(
+        self, dialects: Mapping[str, Dialect] = DIALECTS, taken_away: Mapping[str, Dialect] = MappingProxyType({})
+    ) -> None:
         self._dialects = dialects
         self._operations = MappingProxyType({name: dialect.operation for name, dialect in dialects.items()})
+        self._gone = taken_away
+        self._taken_away = MappingProxyType({name: dialect.operation for name, dialect in taken_away.items()})
 
     @property
     def operations(self) -> Mapping[str, Operation]:
         """Return every operation by its name."""
         return self._operations
 
+    @property
+    def taken_away(self) -> Mapping[str, Operation]:
+        """Return the operations that the settings have switched off."""
+        return self._taken_away
+
     def configured(self, operations: Mapping[str, OperationConfig]) -> Provider:
         """Return the provider with the operator's word on its operations; raises ValueError for what can't be."""
-        return Novita(configuring.configure(self._dialects, operations))
+        return Novita(*configuring.configure(self._dialects, operations))
 
     def check_input(self, operation: str, given: Json) -> CheckedInput | list[Mistake]:
         """Check `input` of a job against the documentation; every mistake at once."""
@@ -87,7 +96,7 @@ class Novita:
 
     def _dialect(self, operation: str) -> Dialect:
         """Return how an operation is spoken, also when the settings have taken it away since its job began."""
-        known = self._dialects.get(operation) or DIALECTS.get(operation)
+        known = self._dialects.get(operation) or self._gone.get(operation)
         return known or configuring.describe_unknown(operation)
 
 

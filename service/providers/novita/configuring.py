@@ -19,9 +19,20 @@ from service.providers.novita.tasks.added import describe_added
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
-def configure(known: Mapping[str, Dialect], said: Mapping[str, OperationConfig]) -> Mapping[str, Dialect]:
-    """Return the dialects as the operator wants them; raises ValueError for what can't be."""
-    operations = configure_operations({name: each.operation for name, each in known.items()}, said, add=_add)
+def configure(
+    known: Mapping[str, Dialect], said: Mapping[str, OperationConfig]
+) -> tuple[Mapping[str, Dialect], Mapping[str, Dialect]]:
+    """Return the dialects as the operator wants them, and those switched off; raises ValueError for what can't be."""
+    found = configure_operations({name: each.operation for name, each in known.items()}, said, add=_add)
+    return _describe(known, found.operations), _describe(known, found.taken_away)
+
+
+def describe_unknown(name: str) -> Dialect:
+    """Return how an operation is spoken that nobody knows any more: like one that the settings added."""
+    return describe_added(Operation(name, "/", {}, takes_webhook=False))
+
+
+def _describe(known: Mapping[str, Dialect], operations: Mapping[str, Operation]) -> Mapping[str, Dialect]:
     return MappingProxyType(
         {
             name: _change(known[name], operation) if name in known else describe_added(operation)
@@ -30,16 +41,19 @@ def configure(known: Mapping[str, Dialect], said: Mapping[str, OperationConfig])
     )
 
 
-def describe_unknown(name: str) -> Dialect:
-    """Return how an operation is spoken that nobody knows any more: like one that the settings added."""
-    return describe_added(Operation(name, "/", {}, takes_webhook=False))
-
-
 def _add(name: str, path: str, config: OperationConfig) -> Operation:
     if not NAME.fullmatch(name):
         raise ValueError("its name must be letters, digits, dashes and dots, 64 at most")
-    # Most pages beyond the documented tasks have no `extra` at all: then the job is polled.
-    return Operation(name, path, {}, takes_webhook=config.takes_webhook or False, outputs=config.outputs or ("image",))
+    return Operation(
+        name,
+        path,
+        {},
+        # Most pages beyond the documented tasks have no `extra` at all: then the job is polled.
+        takes_webhook=config.takes_webhook or False,
+        outputs=config.outputs or ("image",),
+        # The documented hosts are those of the documented tasks.
+        outputs_anywhere=True,
+    )
 
 
 def _change(dialect: Dialect, said: Operation) -> Dialect:

@@ -43,9 +43,11 @@ REASONS: dict[str, Reason] = {
     "IMAGE_FILE_EXCEEDS_MAX_SIZE": Reason(
         400, "Send a smaller image file: at most 10 MB, or 30 MB to inpaint or upscale."
     ),
-    "INVALID_IMAGE_FORMAT": Reason(400, "Send the image as PNG, JPEG or WEBP."),
+    "INVALID_IMAGE_FORMAT": Reason(
+        400, "Send the image in a format that this operation reads; PNG and JPEG always are among them."
+    ),
     "IMAGE_EXCEEDS_MAX_RESOLUTION": Reason(
-        400, "Send an image with fewer pixels: at most 16 megapixels, or 2048 x 2048 to upscale."
+        400, "Send an image with fewer pixels; Novita's page about this operation says how many it takes."
     ),
     "INVALID_IMAGE_SIZE": Reason(400, "Send an image whose width and height Novita accepts for this model."),
     "IMAGE_NO_FACE_DETECTED": Reason(400, "Send an image that shows a face clearly."),

@@ -31,6 +31,7 @@ from service.providers.contract import (
 )
 from service.providers.novita.errors import REASONS, TASK_UNKNOWN, V2_TASK_UNKNOWN, describe_failure, read_envelope
 from service.providers.replies import (
+    MOST_ITEMS,
     NotJson,
     read_integer,
     read_json,
@@ -114,7 +115,7 @@ def _read_sources(answer: dict[str, Json]) -> Iterator[Source]:
     index = 0
     for kind in KINDS:
         listed = answer.get(f"{kind}s")
-        for item in listed if isinstance(listed, list) else []:
+        for item in listed[:MOST_ITEMS] if isinstance(listed, list) else []:
             source = _read_source(index, kind, read_object(item))
             if source is not None:
                 yield source

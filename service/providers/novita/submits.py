@@ -37,13 +37,14 @@ def _read_success(operation: str, reply: HttpReply, value: Json, envelope: Envel
     task_id = read_task_id(answer.get("task_id"))
     if task_id is not None:
         return Accepted(task_id)
-    if envelope is not None and not _is_fine(envelope):
+    if envelope is not None and not is_fine(envelope):
         return decide_refusal(operation, reply, _status_inside(envelope), envelope)
     task_id = read_task_id(read_object(answer.get("data")).get("task_id"))
     return Accepted(task_id) if task_id is not None else Unclear(f"HTTP {reply.status} without a task id")
 
 
-def _is_fine(envelope: Envelope) -> bool:
+def is_fine(envelope: Envelope) -> bool:
+    """Tell whether an envelope under HTTP 2xx reports no error."""
     if envelope.code is None:
         return envelope.reason is None
     return envelope.code == 0 or 200 <= envelope.code < 300

@@ -8,6 +8,7 @@ The account they speak of must be Novita's own at Ark, not the operator's at Nov
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from service.jobs.errors import ErrorCode, JobError, ProviderSaid
@@ -66,6 +67,8 @@ CODES: dict[str, ArkCode] = {
     "InflightBatchsizeExceeded": ArkCode(429, _LATER),
     "InternalServiceError": ArkCode(500, "Seedream has trouble of its own; retry the job later."),
 }
+# What codes of 5xx have in their names; under such a code anything may have been made.
+OWN_TROUBLE = re.compile(r"internal|time.?out|unavailable", re.IGNORECASE)
 
 
 def read_ark_error(value: Json) -> ArkError | None:
@@ -81,7 +84,7 @@ def decide_ark_error(reply: HttpReply, error: ArkError) -> SubmitOutcome:
     status = reply.status
     if 200 <= status < 300:
         # Images are charged one by one as they are made: a refusal that we don't know yet owes nothing either.
-        status = known.status if known else 400
+        status = known.status if known else 500 if OWN_TROUBLE.search(_head(error.code)) else 400
     if not 400 <= status < 500 or status == 408:
         return Unclear(_name(reply, error))
     if is_transient(error) or status == 429:
