@@ -28,7 +28,7 @@ class Health:
         """Say whether requests can be served: the database answers and the listener listens."""
         checks = {"database": await self._database(), "listener": self._service.endings.listening}
         if self._service.engine is not None:
-            checks["workers"] = self._service.engine.healthy
+            checks["workers"] = self._service.engine.healthy and not self._service.engine.stopping
         ok = all(checks.values())
         return JSONResponse({"ok": ok, "checks": checks}, 200 if ok else 503)
 

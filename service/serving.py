@@ -15,6 +15,7 @@ from config.settings import Settings
 from handlers.app import make_app
 from service import points
 from service.app import Role, Service, running_service
+from service.engine.worker import Engine
 
 log = structlog.get_logger()
 
@@ -27,6 +28,8 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, and say where."""
@@ -37,6 +40,23 @@ class _Server(uvicorn.Server):
                 log.info("service.listening", role=self._service.role, url=f"http://{host}:{port}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Finish the work under way, which may take minutes, and go on taking callbacks meanwhile; a second signal hurries."""
+        engine = self._service.engine
+        if engine is None:
+            self._leave(sig, frame)
+        else:
+            # A signal handler runs between any two lines of Python; the loop is woken for the rest.
+            self._loop.call_soon_threadsafe(self._drain, engine, sig)
+
+    def _drain(self, engine: Engine, sig: int) -> None:
+        if self._draining is None:
+            log.info("service.draining", role=self._service.role)
+            self._draining = asyncio.create_task(engine.stop())
+            self._draining.add_done_callback(lambda _: self._leave(sig, None))
+        else:
+            engine.hurry()
+
+    def _leave(self, sig: int, frame: FrameType | None) -> None:
         """Let long polls go, then stop as uvicorn does."""
         self._service.endings.release()
         super().handle_exit(sig, frame)

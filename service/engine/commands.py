@@ -131,4 +131,6 @@ async def _decide_start(
         )
     if await queries().get_input(connection, job_id=job.id) is None:
         raise NotPossibleError("input_gone", "the job's input is not kept any more; submit it as a new job")
-    return Happening.RETRY_FROM_START, {**fresh, "provider_task_id": None, "due_at": locked.now}
+    # What the last run asked the provider does not keep this one's first callback waiting.
+    anew = {"provider_task_id": None, "read_back_at": None, "due_at": locked.now}
+    return Happening.RETRY_FROM_START, {**fresh, **anew}

@@ -15,11 +15,12 @@ def deadline_exceeded(seconds: int, doing: str, why: str = "") -> JobError:
     )
 
 
-def submit_unknown() -> JobError:
+def submit_unknown(*, calls_back: bool = True) -> JobError:
     """Nobody can tell whether the provider ran it."""
+    ever = "no callback came" if calls_back else "this operation never calls back"
     return JobError(
         ErrorCode.SUBMIT_UNKNOWN,
-        "the provider's answer to the submit was lost or unclear, and no callback came: it may or may not have run",
+        f"the provider's answer to the submit was lost or unclear, and {ever}: it may or may not have run",
         'look into the provider\'s own console; retry with {"accept_second_charge": true} sends it again',
     )
 

@@ -97,7 +97,8 @@ async def _encode(request: JobRequest) -> bytes:
 
 
 def _is_big(body: dict[str, Any]) -> bool:
-    inner = body.get("request", body)
+    # An operation that only the settings know takes any object.
+    inner = body["request"] if isinstance(body.get("request"), dict) else body
     return any(isinstance(value, str | list | dict) and len(value) > _BIG for value in inner.values())
 
 

@@ -79,7 +79,8 @@ async def _apply(context: Context, connection: Connection, locked: Locked, outco
         case Finished(task_id, sources):
             await _finished(context, connection, locked, task_id, sources)
         case Rejected(error):
-            await fail(context, connection, locked, error, verified_by="sync")
+            # Some refusals are ours: the operation was switched off meanwhile.
+            await fail(context, connection, locked, error, verified_by="sync" if error.provider else None)
         case NotRun(reason, retry_after):
             await not_run(context, connection, locked, reason, retry_after)
         case Unclear(reason):

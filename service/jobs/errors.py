@@ -12,8 +12,9 @@ class ErrorCode(StrEnum):
 
     provider_rejected: the provider refused the submit; nothing ran and nothing is owed.
     provider_failed: the provider took the task and reports that it failed, or does not know it any more.
-    provider_unavailable: the submit could not be sent, again and again; nothing ran and nothing is owed.
-    submit_unknown: the submit's answer was lost and no callback came; it may have run, and may be charged.
+    provider_unavailable: the submit could not be sent, again and again, or is not offered here any more; nothing ran and
+    nothing is owed.
+    submit_unknown: the submit's answer was lost, and no callback came or can come; it may have run, and may be charged.
     no_outputs: the provider reports success, but no output, also when asked again.
     output_expired: the provider's URL gave the output up before it could be fetched.
     output_rejected: the output is nothing that is stored: too large, of a wrong type, damaged, or at a forbidden address.

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.demo.s3server import S3Server
 from tests.chaos.ground import ground
 from tests.processes import GENRELAY
-from tests.world import environment, free_port
+from tests.world import environment, free_port, until
 
 
 async def test_what_is_under_way_is_finished_and_long_polls_are_answered(
@@ -55,6 +55,63 @@ async def test_what_takes_too_long_is_handed_back(database_url: str, s3_server: 
             ends = [await on.end(job) for job in (copied, submitted)]
         assert [job["status"] for job in ends] == ["succeeded"] * 2
         await on.check(*ends, stored=1)
+
+
+SEEDREAM = {"operation": "seedream-4.0", "input": {"prompt": "a lighthouse [fault:held]", "size": "1024x1024"}}
+
+
+async def test_callbacks_are_taken_while_a_long_call_is_waited_for(
+    database_url: str, s3_server: S3Server, tmp_path: Path
+) -> None:
+    async with ground(database_url, s3_server, tmp_path) as on:
+        async with on.process() as process:
+            await on.put_destination()
+            call = await on.submit(**SEEDREAM)
+            await on.until_submitted()
+            task = await on.submit("a harbour [fault:held]")
+            await on.until_submitted(2)
+            process.send(signal.SIGTERM)
+            async with on.client() as client:
+
+                async def draining() -> bool:
+                    return (await client.get("/readyz")).status_code == 503
+
+                await until(draining)
+                called, asked = on.sandbox.submits
+                on.sandbox.release(asked.task_id)
+
+                async def acknowledged() -> bool:
+                    return any(sent.status == 200 for sent in on.sandbox.callbacks_sent)
+
+                await until(acknowledged)
+                on.sandbox.release(called.task_id)
+            assert await process.ended(15) == 0
+        assert (await on.row(call))["verified_by"] == "sync"
+        async with on.process():
+            ends = [await on.end(job) for job in (call, task)]
+        assert [job["status"] for job in ends] == ["succeeded"] * 2
+
+
+async def test_a_second_signal_hands_a_long_call_back_at_once(
+    database_url: str, s3_server: S3Server, tmp_path: Path
+) -> None:
+    async with ground(database_url, s3_server, tmp_path) as on:
+        async with on.process() as process:
+            await on.put_destination()
+            job = await on.submit(**SEEDREAM)
+            await on.until_submitted()
+            process.send(signal.SIGTERM)
+
+            async def draining() -> bool:
+                return process.said("service.draining") == 1
+
+            await until(draining)
+            process.send(signal.SIGTERM)
+            assert await process.ended(10) == 0
+        async with on.process():
+            ended = await on.end(job)
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "submit_unknown")
+        assert len(on.sandbox.paid) == 1
 
 
 async def test_the_command_ends_with_0_on_sigterm(database_url: str, tmp_path: Path) -> None:

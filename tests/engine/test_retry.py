@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from service.engine.submit import submit
 from service.engine.sweep import keep_house
 from tests.engine.driven import Driven, event, uuid
 from tests.world import destination
@@ -210,3 +211,13 @@ async def test_a_late_answer_that_names_another_jobs_task_is_not_gone_on_with(dr
     await driven.sql("UPDATE attempts SET task_id = $1 WHERE job_id = $2", other["provider_task_id"], uuid(job))
     assert (await driven.retry(job)).status_code == 202
     assert (await driven.row(job)).status == "queued"
+
+
+async def test_the_first_callback_of_the_next_run_is_judged_at_once(driven: Driven) -> None:
+    job = await driven.called_back("a lighthouse [fault:failed=1]")
+    job = await driven.settle(job)
+    assert job["status"] == "failed"
+    assert (await driven.retry(job)).status_code == 202
+    await submit(driven.context, uuid(job))
+    await driven.wait_for_callbacks(job, 2)
+    assert (await driven.settle(job))["status"] == "copying"
