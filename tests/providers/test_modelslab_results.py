@@ -219,6 +219,18 @@ def test_callback_url_is_passed_on_when_meta_repeats_it(meta: Any, echoed: str |
     assert "token" not in repr(read)
 
 
+@pytest.mark.parametrize("task_id", [5, "5", TASK])
+def test_id_that_meta_repeats_is_not_the_tasks(task_id: Any) -> None:
+    body = {
+        "status": "success",
+        "output": [URL],
+        "meta": {"id": task_id, "W": "512", "seed": 1, "track_id": "order-42"},
+    }
+    assert outcome(body) == Succeeded("success", (Source(0, "image", URL),))
+    assert outcome({**body, "id": int(TASK)}) == Succeeded("success", (Source(0, "image", URL),))
+    assert call_back(body).task_id is None
+
+
 # --- Trouble --------------------------------------------------------------------------------------------------------
 
 NOTHING_SAID = [
@@ -365,6 +377,19 @@ def test_called_back_failure_is_a_failure(status: str) -> None:
 @pytest.mark.parametrize("output", [[], "", None])
 def test_completed_callback_may_carry_no_url(status: str, output: Any) -> None:
     assert call_back({"status": status, "id": TASK, "output": output}).state == Succeeded(status, ())
+
+
+@pytest.mark.parametrize("name", ["output", "proxy_links", "links"])
+def test_outputs_are_read_from_where_clients_find_them(name: str) -> None:
+    body = {"status": "ready", "id": TASK, name: [URL], "future_links": [URL + "-later"]}
+    assert call_back(body).state == outcome(body) == Succeeded("ready", (Source(0, "image", URL),))
+
+
+@pytest.mark.parametrize("status", ["success", "ready", "processing"])
+def test_future_links_are_no_outputs(status: str) -> None:
+    body = {"status": status, "id": TASK, "output": []}
+    assert call_back({**body, "future_links": [URL]}) == call_back(body)
+    assert outcome({**body, "future_links": [URL]}) == outcome(body)
 
 
 WORKFLOW = {

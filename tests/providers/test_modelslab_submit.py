@@ -115,6 +115,35 @@ def test_nsfw_flags_go_to_their_own_files() -> None:
     assert [source.nsfw for source in flags] == [{"nsfw_content_detected": False}, {"nsfw_content_detected": True}]
 
 
+BESIDE_THE_POINT: list[dict[str, Any]] = [
+    *[{"eta": eta} for eta in (35, 0.25, 13.06, "35", None)],
+    *[
+        {name: "Get more speed with a larger plan"}
+        for name in ("tip", "tips", "tip_1", "message", "messege", "warning")
+    ],
+    {"webhook_status": "", "warning": "", "generationTime": 20.97},
+    {"fetch_result": FETCH},
+    {"meta": {"W": 512, "seed": 1, "id": 5}},
+    {"meta": {"W": "512", "seed": "1", "id": "5", "webhook": "https://relay.example/token", "track_id": "job_01-1"}},
+    {"meta": []},
+    {"track_id": "job_02-1"},
+]
+
+
+@pytest.mark.parametrize("more", BESIDE_THE_POINT, ids=str)
+def test_what_stands_beside_the_result_changes_nothing(more: dict[str, Any]) -> None:
+    assert read(200, success(**more)) == Finished("13446970", (Source(0, "image", URL),))
+    assert read(200, {"status": "processing", "id": 13446970, "output": [], **more}) == Accepted("13446970")
+
+
+@pytest.mark.parametrize("task_id", [5, "5"])
+def test_id_that_meta_repeats_is_not_the_tasks(task_id: Any) -> None:
+    meta = {"id": task_id, "request_id": task_id, "fetch_result": FETCH}
+    assert read(200, success(id=None, meta=meta)) == Finished(None, (Source(0, "image", URL),))
+    body: dict[str, Any] = {"status": "processing", "id": None, "output": [], "meta": meta}
+    assert read(200, body) == Unclear("HTTP 200 without a task id")
+
+
 # --- base64: "yes" --------------------------------------------------------------------------------------------------
 
 PICTURE = draw_picture()
@@ -375,6 +404,7 @@ def test_a_404_in_modelslabs_own_words_is_about_the_request() -> None:
         (200, {"status": "error", "message": "rate_limit"}),
         (200, {"status": "error", "message": "  Slow down!"}),
         (200, {"status": "failed", "id": "", "message": "Maximum 5 queued requests allowed."}),
+        (200, {"status": "error", "message": "Maximum 15 queued requests allowed."}),
     ],
 )
 def test_rate_limit_is_proven_not_to_have_run(status: int, body: Any) -> None:
@@ -439,6 +469,9 @@ LIMITED = {"status": "error", "message": "Rate limit exceeded"}
         ({}, "Wed, 21 Oct 2026 07:28:00 GMT", None),
         ({"tips": "You have hit the limit, wait 30 seconds"}, None, 30.0),
         ({"tip": "please wait for 45s"}, None, 45.0),
+        ({"tip_1": "wait 30 seconds"}, None, 30.0),
+        ({"message": "Rate limit exceeded, wait 20 seconds"}, None, 20.0),
+        ({"message": "", "messege": "Rate limit exceeded, wait 20 seconds"}, None, 20.0),
         ({"tips": ["wait 30 seconds"]}, None, None),
         ({}, None, None),
     ],

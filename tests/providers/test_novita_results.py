@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from config.providers import NovitaSettings
 from service.providers.contract import (
     CallbackHint,
     Failed,
@@ -153,6 +155,46 @@ SIGNED = (
 def test_output_url_is_kept_with_its_signature_word_for_word(url: str) -> None:
     (source,) = sources({"image_url": url + SIGNED})
     assert source.url == url + SIGNED
+
+
+def test_documented_hosts_of_outputs_are_the_ones_allowed_by_default() -> None:
+    assert set(NovitaSettings().output_hosts) == {urlsplit(url).hostname for url in HOSTED}
+
+
+MISSING = object()
+DEBUG = {"request_info": '{"prompt": "a lighthouse"}', "submit_time_ms": "", "execute_time_ms": "1706105431000"}
+BESIDE_THE_POINT = [
+    ("extra", [MISSING, None, {}]),
+    ("extra.seed", [MISSING, "3183986171", 3183986171]),
+    ("extra.enable_nsfw_detection", [MISSING, True, False]),
+    ("extra.debug_info", [MISSING, None, {}, DEBUG]),
+    ("task.task_id", [MISSING]),
+    ("task.task_type", [MISSING]),
+    ("task.reason", [MISSING, "", "free text"]),
+    ("task.eta", [MISSING, 0, 30, 12.5]),
+    ("task.progress_percent", [MISSING, 0, 50, 100]),
+    ("videos", [MISSING, []]),
+    ("audios", [MISSING, []]),
+    ("imgs", [[], [{"image_url": URL + "-other"}], [URL + "-other"]]),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in BESIDE_THE_POINT for value in values])
+def test_success_needs_neither_of_these_and_is_changed_by_none(path: str, value: Any) -> None:
+    body: dict[str, Any] = {
+        **answer(images=[{"image_url": URL}], task_type="TXT_TO_IMG", reason="", eta=0, progress_percent=0),
+        "extra": {"seed": "1434608307", "enable_nsfw_detection": True, "debug_info": DEBUG},
+        "videos": [],
+        "audios": [],
+    }
+    *parents, name = path.split(".")
+    place = body[parents[0]] if parents else body
+    place.pop(name, None)
+    if value is not MISSING:
+        place[name] = value
+    read = look_up(body)
+    assert read == ReadBack(Succeeded("TASK_STATUS_SUCCEED", (Source(0, "image", URL),)))
+    assert "lighthouse" not in repr(read)
 
 
 def test_of_a_long_list_only_the_first_64_are_looked_at() -> None:

@@ -70,6 +70,7 @@ ACCEPTED = [
     (200, {"code": 0, "msg": "", "data": {"task_id": TASK}}, TASK),
     (200, {"code": 200, "message": "ok", "data": {"task_id": TASK}}, TASK),
     (200, {"data": {"task_id": TASK}}, TASK),
+    (200, {"code": 0, "msg": "", "warn": "V2 is deprecated", "data": {"task_id": TASK}}, TASK),
     (200, {"task_id": TASK, "data": {"task_id": "other"}}, TASK),
     (200, {"task_id": "", "data": {"task_id": TASK}}, TASK),
     (200, {"task_id": 13446970}, "13446970"),
@@ -109,8 +110,76 @@ def test_v2_code_under_http_200_is_a_refusal_with_a_hint(code: int) -> None:
     assert (outcome.error.provider.status, outcome.error.provider.code) == (200, V2_CODES[code][0])
 
 
+# The SDK's codes, and what their hints say; None: the task may run.
+V2 = [
+    *[(code, None) for code in (-1, 5, 9)],
+    (1, "Correct the input"),
+    (2, "`model_name`"),
+    (3, "does not know this task"),
+    (4, "API key"),
+    (6, "Correct the input"),
+    (7, "top up"),
+    (8, "`sampler_name`"),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), V2)
+@pytest.mark.parametrize("data", [{"task_id": TASK}, {"task_id": ""}, {}, None])
+def test_v2_code_counts_before_a_task_id_beside_it(data: Any, code: int, words: str | None) -> None:
+    outcome = read(200, {"code": code, "msg": "some words", "data": data})
+    if words is None:
+        assert isinstance(outcome, Unclear)
+    else:
+        assert isinstance(outcome, Rejected)
+        assert words in outcome.error.hint
+
+
+HINTS = [
+    ("INVALID_REQUEST_BODY", "Correct the input"),
+    ("IMAGE_FILE_EXCEEDS_MAX_SIZE", "smaller image file"),
+    ("INVALID_IMAGE_FORMAT", "format"),
+    ("IMAGE_EXCEEDS_MAX_RESOLUTION", "fewer pixels"),
+    ("INVALID_IMAGE_SIZE", "width and height"),
+    ("IMAGE_NO_FACE_DETECTED", "face"),
+    ("INVALID_AUDIO_FILE", "audio file"),
+    ("INVALID_CUSTOM_OUTPUT_PATH", "storage path"),
+    ("ILLEGAL_PROMPT", "content policy refuses this; change the prompt"),
+    ("ILLEGAL_IMAGE_CONTENT", "content policy refuses this; change the image"),
+    *[
+        (reason, "operator of this service must check its Novita API key")
+        for reason in ("MISSING_API_KEY", "INVALID_API_KEY", "FAILED_TO_AUTH", "ANONYMOUS_ACCESS_QUOTA_EXCEEDS")
+    ],
+    *[
+        (reason, "operator of this service must top up")
+        for reason in ("BILLING_BALANCE_NOT_ENOUGH", "NOT_ENOUGH_BALANCE")
+    ],
+    *[(reason, "operator must ask Novita") for reason in ("FEATURE_NOT_ALLOWED", "API_NOT_ALLOWED", "ACCESS_DENY")],
+    ("NEED_REAL_NAME_VERIFY", "operator of this service must verify its identity"),
+    ("BILLING_AUTH_FAILED", "operator of this service must check its billing"),
+    ("API_NOT_FOUND", "no longer serves this endpoint"),
+    ("TASK_NOT_FOUND", "does not know this task"),
+    ("MODEL_NOT_FOUND", "does not know this model"),
+]
+
+
+def test_every_documented_refusal_has_a_hint_of_its_own() -> None:
+    refusals = {reason for status, reason in ROWS if status < 500 and status != 429}
+    assert {reason for reason, _ in HINTS} == refusals
+
+
+# A client saw BILLING_BALANCE_NOT_ENOUGH under 403: the name counts, whatever status it comes with.
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize(("reason", "words"), HINTS)
+def test_hint_says_what_to_change_or_who_must_act_under_any_status(reason: str, words: str, status: int) -> None:
+    outcome = read(status, say(status, reason))
+    assert isinstance(outcome, Rejected)
+    assert words in outcome.error.hint
+
+
 OPEN = [
     (200, b"", "HTTP 200 without a task id"),
+    (200, {"id": TASK}, "HTTP 200 without a task id"),
+    (200, {"code": 0, "msg": "", "data": {"id": TASK}}, "HTTP 200 without a task id"),
     (200, b"ok", "HTTP 200 without a task id"),
     (200, [], "HTTP 200 without a task id"),
     (200, {}, "HTTP 200 without a task id"),
@@ -134,6 +203,7 @@ OPEN = [
     (500, say(400, "INVALID_REQUEST_BODY"), "HTTP 500 INVALID_REQUEST_BODY"),
     (500, {"task_id": TASK}, "HTTP 500"),
     (502, b"", "HTTP 502"),
+    (504, b"<html>504 Gateway Time-out</html>", "HTTP 504"),
     (503, say(429, "RATE_LIMIT_EXCEEDED"), "HTTP 503 RATE_LIMIT_EXCEEDED"),
     (599, b"\xff", "HTTP 599"),
 ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from config.providers import NovitaSettings
 from service.providers.contract import CheckedInput, CustomStorage, Mistake, Ours, ProviderAccess, Succeeded, TestMode
 from service.providers.novita import PROVIDER
 
@@ -51,6 +52,23 @@ def test_operations_are_as_documented() -> None:
         assert not operation.takes_webhook
         assert not operation.native_test_mode
         assert operation.outputs == ("image",)
+
+
+def test_call_may_take_as_long_as_clients_wait_for_one() -> None:
+    assert NovitaSettings().call_timeout_seconds >= 240
+
+
+def test_schema_shows_the_documented_defaults() -> None:
+    fields = {name: PROVIDER.operations[name].input_schema["properties"] for name in BOTH}
+    assert [fields[name]["size"]["default"] for name in BOTH] == ["2048x2048", "2048x2048"]
+    assert fields[V40]["max_images"]["default"] == 15
+    assert '"max_images": {"default": 15,' in json.dumps(PROVIDER.operations[V45].input_schema, sort_keys=True)
+
+
+@pytest.mark.parametrize("operation", BOTH)
+def test_default_is_left_to_the_provider(operation: str) -> None:
+    for body in (make(), batch(operation)):
+        assert accept(operation, body).body == body
 
 
 @pytest.mark.parametrize("operation", BOTH)
