@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
-from service.providers.contract import CheckedInput, Mistake
+from service.providers.contract import CheckedInput, HttpReply, Mistake, SubmitOutcome
 from service.providers.modelslab import PROVIDER
 from service.providers.modelslab.examples import EXAMPLES
 
@@ -30,3 +31,10 @@ def accept(operation: str, body: Any) -> CheckedInput:
     checked = PROVIDER.check_input(operation, body)
     assert isinstance(checked, CheckedInput), checked
     return checked
+
+
+def read_answer(status: int, body: Any, operation: str = "inpaint", **headers: str) -> SubmitOutcome:
+    """Return what an answer to a submit reads as; `body` is JSON, or bytes as they are."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = HttpReply(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+    return PROVIDER.read_submit(operation, reply)
