@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -126,7 +125,13 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     }
     known |= {name + "_FILE" for name in known if _is_secret(name)}
     given = {name for name in environ if name.startswith(PREFIX)} | _names(_from_toml(environ)[0], PREFIX)
-    return sorted(name for name in given if not any(fnmatchcase(name, pattern) for pattern in known))
+    known_parts = [pattern.split("__") for pattern in known]
+    return sorted(name for name in given if not any(_is_like(name.split("__"), parts) for parts in known_parts))
+
+
+def _is_like(parts: list[str], pattern: list[str]) -> bool:
+    """Tell whether the parts of a name are those of a pattern, in which `*` stands for one part."""
+    return len(parts) == len(pattern) and all(told in {"*", part} for part, told in zip(parts, pattern, strict=True))
 
 
 def _names(tree: dict[str, Any], prefix: str) -> set[str]:

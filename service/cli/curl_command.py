@@ -21,7 +21,18 @@ from service.cli.failures import ExitStatus, Failure
 _CURL = re.compile(r"(?:\S*/)?curl(?:\.exe)?\s")
 _CONTINUED = re.compile(r"\\\r?\n[ \t]*")
 _DOLLAR_QUOTE = re.compile(r"\s\$'")
-_FOR_SHELLS = "has a body out of a variable or in $'…', which only a shell can read; use -d @body.json"
+_FOR_SHELLS = (
+    "has a body with a variable, a command or $'…' in it, which only a shell can read; "
+    "write it out in single quotes, or use -d @body.json"
+)
+# Where a shell puts something else: in double quotes, and outside of quotes, where also `$'…'` and `$"…"` are its own.
+_WITHIN = re.compile(r"\\.|`|\$(?=[A-Za-z0-9_{(@*#?$!-])", re.DOTALL)
+_PIECES = re.compile(
+    r"""\\.|'[^']*+'?|"(?:[^"\\]++|\\.)*+"?|`|\$(?=[A-Za-z0-9_{(@*#?$!'"-])""",
+    re.DOTALL,
+)
+# Goes before such a place for as long as words are told apart; no text that was read as UTF-8 has it.
+_MARK = "\udc00"
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "2>", "2>&1", "<"}
 _FROM_FILES = {"-d", "--data", "--data-ascii", "--data-binary", "--json"}
 _BODIES = _FROM_FILES | {"--data-raw"}
@@ -81,13 +92,33 @@ def _command(text: str) -> str:
 def _split(text: str, name: str) -> list[str]:
     # A continued line is one line; inside of single quotes no JSON has a backslash before a line's end.
     try:
-        words = shlex.split(_CONTINUED.sub(" ", _command(text)))
+        words = shlex.split(_mark_expansions(_CONTINUED.sub(" ", _command(text))))
     except ValueError:
         raise _wrong(name, _FOR_SHELLS if _DOLLAR_QUOTE.search(text) else "leaves a quotation mark open") from None
     end = next((at for at, word in enumerate(words) if word in _ENDS), len(words))
     if "curl" in words[1:end]:
         raise _wrong(name, "must be one command, and there are several")
     return words[1:end]
+
+
+def _mark_expansions(text: str) -> str:
+    """Return a command with `_MARK` before everything that a shell would put something else in place of.
+
+    In double quotes an escaped dollar or backtick becomes what a shell makes of it; `shlex` would leave the backslash.
+    """
+    return _PIECES.sub(_mark_piece, text)
+
+
+def _mark_piece(found: re.Match[str]) -> str:
+    piece = found[0]
+    if piece in {"$", "`"}:
+        return _MARK + piece
+    return _WITHIN.sub(_mark_within, piece) if piece.startswith('"') else piece
+
+
+def _mark_within(found: re.Match[str]) -> str:
+    piece = found[0]
+    return _MARK + piece if piece in {"$", "`"} else piece.removeprefix("\\") if piece[1:] in {"$", "`"} else piece
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -114,7 +145,7 @@ def _short(word: str, left: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 def _path_of(url: str, file: str) -> str:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.replace(_MARK, ""))
         host = parts.hostname
     except ValueError:
         host = None
@@ -125,7 +156,7 @@ def _path_of(url: str, file: str) -> str:
 
 def _read_body(option: str, value: str, file: str) -> dict[str, Any]:
     name = f"the body of the curl command in {name_of(file)}"
-    if value.startswith("$"):
+    if _MARK in value:
         raise _wrong(file, _FOR_SHELLS)
     if option not in _FROM_FILES or not value.startswith("@"):
         return parse_document(value, name)

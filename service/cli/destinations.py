@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from service.cli.documents import read_document
+from service.cli.documents import name_of, read_bytes, read_document
 from service.cli.failures import ExitStatus, Failure
 from service.cli.output import Json, answering
 from service.cli.service_client import open_service, place
@@ -111,8 +109,8 @@ def _read_auth(access_key_id: str | None, secret_file: str | None) -> dict[str, 
 
 def _read_secret(path: str) -> str:
     try:
-        return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(path).decode().strip()
+    except UnicodeDecodeError:
         raise Failure(
-            "the secret can't be read", detail=f"{path}: {type(error).__name__}", status=ExitStatus.USAGE
+            "the secret can't be read", detail=f"{name_of(path)} is not text", status=ExitStatus.USAGE
         ) from None

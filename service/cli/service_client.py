@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_LONGEST_KEY = 64 * 1024  # no header may be longer
 _SECONDS = 90.0  # longer than the longest long poll
 
 
@@ -114,7 +115,8 @@ def _read_key() -> str:
         raise _wrong("GENRELAY_API_KEY and GENRELAY_API_KEY_FILE are both given; give one of them")
     if path:
         try:
-            key = Path(path).read_text(encoding="utf-8").strip()
+            with Path(path).open(encoding="utf-8") as file:
+                key = file.read(_LONGEST_KEY).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise _wrong(f"GENRELAY_API_KEY_FILE can't be read ({type(error).__name__})") from None
     if not key:
@@ -129,5 +131,7 @@ def _wrong(what: str) -> Failure:
 
 
 def place(collection: str, name: str, *more: str) -> str:
-    """Return the path of one thing: `/v1/jobs/job_…/cancel`; a name can't leave its place in it."""
+    """Return the path of one thing: `/v1/jobs/job_…/cancel`; a name can't leave its place in it. Raises Failure for none."""
+    if not name:
+        raise _wrong(f"which of the {collection}? The name is empty")
     return "/".join(["/v1", collection, quote(name, safe="").replace(".", "%2E"), *more])

@@ -19,11 +19,21 @@ def read_settings() -> Settings:
     """Return the settings and set up logging by them; raises Failure with every mistake at once."""
     from config.loading import SettingsError, load_settings
     from config.logging import set_up_logging
+    from service.configured import configured_providers, make_keyring
 
     try:
         settings = load_settings()
+        # What only the parts of the service can tell is told before any of them is started.
+        configured_providers(settings)
+        make_keyring(settings)
     except SettingsError as error:
         raise Failure("the settings can't be used", mistakes=str(error).splitlines(), status=ExitStatus.USAGE) from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", status=ExitStatus.USAGE) from None
+    except UnicodeDecodeError:
+        raise Failure(
+            f"{settings.data_dir}: the secret key in this folder is not text", status=ExitStatus.USAGE
+        ) from None
     set_up_logging(settings.log_level, settings.log_format)
     return settings
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from service.net import GuardPolicy, Refused, check_url
-from service.outputs.errors import OutputRefused, SourceGone, SourceUnavailable
+from service.outputs.errors import OutputRefused, SourceGone, SourceUnavailable, hint_for_refusal
 from service.outputs.memory import MemoryBudget
 
 DEFAULT_SECONDS = 300.0
@@ -129,7 +129,7 @@ def _as_source_errors() -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        raise OutputRefused(f"the provider's URL is not allowed: {refused}") from None
+        raise OutputRefused(f"the provider's URL is not allowed: {refused}", hint_for_refusal(refused.reason)) from None
     except TimeoutError:
         raise SourceUnavailable("the provider's file took too long to fetch") from None
     except httpx.HTTPError as error:

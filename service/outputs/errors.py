@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from service.jobs.errors import ErrorCode, JobError
+from service.net.policy import Reason
 
 
 class OutputError(Exception):
@@ -26,6 +27,27 @@ class OutputError(Exception):
     def as_job_error(self) -> JobError:
         """Return the error for the job that ends with it."""
         return JobError(code=self.code, message=self.message, hint=self.hint)
+
+
+_ALLOW_SUBNET = "GENRELAY_ALLOWED_PRIVATE_SUBNETS"
+_ALLOW_HOST = "GENRELAY_PROVIDERS__<NAME>__OUTPUT_HOSTS"
+
+
+def hint_for_refusal(reason: Reason) -> str | None:
+    """Return what to do about a URL that the guard refused; None when no setting would let it through."""
+    match reason:
+        case "host_not_allowed":
+            return (
+                f"If the provider keeps its files there, the operator names the host in {_ALLOW_HOST} (on a private "
+                f"network the subnet in {_ALLOW_SUBNET} too); then retry the job."
+            )
+        case "scheme" | "port" | "private_address":
+            return (
+                "Files are fetched over https, port 443 or 8443, from public addresses. If the provider is on a private "
+                f"network (a sandbox), the operator names the subnet in {_ALLOW_SUBNET}, which allows plain http and any "
+                f"port there, and the host in {_ALLOW_HOST}; then retry the job."
+            )
+    return None
 
 
 class OutputRefused(OutputError):  # noqa: N818 - reads as what happened

@@ -27,14 +27,13 @@ LONGEST = 50.0  # seconds
 AT_ONCE = 4
 _PATIENCE = 30.0  # seconds for a callback
 _LITTLE_PATIENCE = 15.0  # when the public URL is known to be bad
+_COME_BACK = 5  # seconds; about what a check takes when all is well
 
 
 class CheckBusyError(Exception):
-    """Enough checks are under way; `retry_after` seconds from now there is room for sure."""
+    """Enough checks are under way. retry_after: seconds until it is worth another try; most checks take no longer."""
 
-    def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    retry_after = _COME_BACK
 
 
 class WebhookChecks:
@@ -43,7 +42,7 @@ class WebhookChecks:
     def __init__(self, context: Context, *, at_once: int = AT_ONCE, patience: float = _PATIENCE) -> None:
         self._context = context
         self._at_once, self._patience = at_once, patience
-        self._running: dict[UUID, float] = {}
+        self._running: set[UUID] = set()
 
     async def check(self, account_id: UUID, asked: CheckRequest) -> Report:
         """Return what became of it within `LONGEST` seconds; raises CheckBusyError."""
@@ -66,16 +65,15 @@ class WebhookChecks:
 
     @contextmanager
     def _place(self, account_id: UUID) -> Iterator[None]:
-        now = time.monotonic()
         if account_id in self._running:
-            raise CheckBusyError("a check of this account is under way", _left(self._running[account_id], now))
+            raise CheckBusyError("a check of this account is under way")
         if len(self._running) >= self._at_once:
-            raise CheckBusyError("too many checks are under way", _left(min(self._running.values()), now))
-        self._running[account_id] = now
+            raise CheckBusyError("too many checks are under way")
+        self._running.add(account_id)
         try:
             yield
         finally:
-            del self._running[account_id]
+            self._running.remove(account_id)
 
     async def _steps(self, account_id: UUID, asked: CheckRequest, began: float) -> list[Step]:
         of_the_url = await self._look_at_the_url(asked.provider)
@@ -108,10 +106,6 @@ class WebhookChecks:
         if isinstance(job, list):
             return decide_refused(wanted, job)
         return decide_steps(await watch(self._context, job, wanted, patience))
-
-
-def _left(began: float, now: float) -> int:
-    return max(1, round(LONGEST - (now - began)))
 
 
 def _room(began: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from service.jobs.lifecycle import Status
 from service.providers.contract import Failed, Mistake, Succeeded, TaskStatus
 from service.webhook_checks.report import OF_A_JOB, Step, fill, skipped
-from service.webhook_checks.trial import Came, Evidence
+from service.webhook_checks.trial import Came, Evidence, no_connection
 
 _SUBMITTED, _ARRIVED, _PARSED, _AS_ASKED = OF_A_JOB
 _ENDS = {"TASK_STATUS_SUCCEED": Status.SUCCEEDED, "TASK_STATUS_FAILED": Status.FAILED}
@@ -49,7 +49,8 @@ def best_of(callbacks: Sequence[Came]) -> Came:
 def decide_submitted(found: Evidence) -> Step:
     """Say whether the provider has the job; a callback that came proves it better than any answer."""
     job, last = found.job, next((row for row in reversed(found.attempts) if row["outcome"]), None)
-    seconds = None if last is None else (last["ended_at"] - job.created_at).total_seconds()
+    # The attempt's own time: what came before are pauses of ours, and attempts that failed.
+    seconds = None if last is None else (last["ended_at"] - last["started_at"]).total_seconds()
     if job.provider_task_id is not None or found.callbacks:
         return Step(_SUBMITTED, True, None, _name_task(found), None, seconds)
     code, message, hint = _explain_not_submitted(found, last)
@@ -69,6 +70,8 @@ def _explain_not_submitted(found: Evidence, last: Any) -> tuple[str, str, str]:
         return "submit_unclear", last["note"] or "the submit's answer was lost", _what_unclear_means(found)
     if job.error is not None:
         return job.error["code"], _with_providers_words(job.error), job.error["hint"]
+    if last is not None and no_connection(last):
+        return "not_sent", f"the provider can't be connected to ({last['note']})", _name_the_way_out(job.provider)
     if last is not None:
         hint = "It is sent again until its deadline; `genrelay jobs get` tells what becomes of it."
         return "not_sent", f"the provider has not taken it yet: {last['note']}", hint
@@ -80,6 +83,13 @@ def _explain_not_submitted(found: Evidence, last: Any) -> tuple[str, str, str]:
         return "not_taken_up", f"no worker has sent it within {found.seconds:.0f} s", hint
     hint = "The provider is slow, or does not answer; `genrelay jobs get` tells what becomes of it."
     return "no_answer", f"the provider has not answered the submit within {found.seconds:.0f} s", hint
+
+
+def _name_the_way_out(provider: str) -> str:
+    return (
+        f"Is GENRELAY_PROVIDERS__{provider.upper()}__BASE_URL right? Else look at the way out of the worker's machine: its "
+        "DNS, and a firewall or an egress policy. Calls to providers take no proxy from the environment."
+    )
 
 
 def _what_unclear_means(found: Evidence) -> str:
@@ -109,11 +119,20 @@ def decide_arrived(found: Evidence, submitted: Step) -> Step:
     message = f"no callback came within {found.seconds:.0f} s"
     if submitted.ok is False:
         return Step(_ARRIVED, False, "no_callback", f"{message}: {submitted.message}", submitted.hint)
-    hint = (
-        "If the steps before are fine, something lets this machine through and not the provider: a firewall, an allow "
-        "list, DNS that differs outside. One that comes later shows up under `genrelay jobs get`."
+    return Step(_ARRIVED, False, "no_callback", message, _what_keeps_it_away(found))
+
+
+def _what_keeps_it_away(found: Evidence) -> str:
+    later = "One that comes later shows up under `genrelay jobs get`."
+    if found.native:
+        return (
+            "If the steps before are fine, something lets this machine through and not the provider: a firewall, an allow "
+            f"list, DNS that differs outside. {later}"
+        )
+    return (
+        "The worker posted this operation's mock itself, and something at GENRELAY_PUBLIC_URL acknowledged it: another "
+        f"service than this one, or a genrelay with another database. {later}"
     )
-    return Step(_ARRIVED, False, "no_callback", message, hint)
 
 
 def decide_parsed(came: Came) -> Step:

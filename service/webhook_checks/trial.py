@@ -22,6 +22,7 @@ METADATA = {"genrelay": "webhook-check"}
 DEADLINE_SECONDS = 600
 _FIRST = UUID(int=0)
 _CALLBACKS = 32
+_IN_VAIN = 2  # attempts in a row that did not reach the provider, after which waiting shows nothing more
 _SECOND_CHANCE = 3.0  # seconds that a callback which judges nothing leaves for a better one
 
 
@@ -53,6 +54,17 @@ class Evidence:
         """Return the job's id as it is shown."""
         return show("job", self.job.id)
 
+    @property
+    def unreachable(self) -> bool:
+        """Return whether the last attempts did not even connect to the provider."""
+        last = [attempt for attempt in self.attempts if attempt["outcome"]][-_IN_VAIN:]
+        return len(last) == _IN_VAIN and all(no_connection(attempt) for attempt in last)
+
+
+def no_connection(attempt: Any) -> bool:
+    """Tell whether an attempt's row says that there was no connection to the provider: DNS, connect or TLS failed."""
+    return attempt["outcome"] == "not_run" and str(attempt["note"]).startswith("not sent: Connect")
+
 
 def example_of(operation: Operation) -> Any:
     """Return an input to try an operation with; one that only the settings know takes any request."""
@@ -82,7 +94,10 @@ async def begin(context: Context, account_id: UUID, asked: CheckRequest, wanted:
 
 
 async def watch(context: Context, job: Job, wanted: TaskStatus, patience: float) -> Evidence:
-    """Return what is known of a job once it has ended, or after `patience` seconds, or when the service stops."""
+    """Return what is known of a job once it has ended, or after `patience` seconds, or when the service stops.
+
+    A provider that can't be connected to is not waited for either.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     until = began + patience
@@ -93,7 +108,8 @@ async def watch(context: Context, job: Job, wanted: TaskStatus, patience: float)
             if hopeless_at is None and found.callbacks and all(came.verdict for came in found.callbacks):
                 hopeless_at = loop.time() + _SECOND_CHANCE
             left = min(until, hopeless_at or until) - loop.time()
-            if found.job.ended or left <= 0 or context.endings.released:
+            hopeless = found.unreachable and not found.callbacks
+            if found.job.ended or left <= 0 or hopeless or context.endings.released:
                 return found
             await context.endings.pause(event, left)
 

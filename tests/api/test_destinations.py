@@ -9,7 +9,8 @@ import pytest
 
 from config.loading import load_settings
 from handlers.app import make_app
-from service.app import make_keyring, running_service
+from service.app import running_service
+from service.configured import make_keyring
 from service.demo.s3server import S3Server
 from tests.api.answers import paths_of, problem
 from tests.serving import serving

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -61,6 +62,14 @@ async def test_a_wrong_key_and_a_strangers_job_are_told_apart(genrelay: CommandL
         (("jobs", "submit", "--file", "-"), {}, "standard input is not JSON: line 1, column 1"),
         (("jobs", "submit", "--file", "-", "--provider", "novita"), {}, "--provider and --operation go together"),
         (("jobs", "list", "--limit", "1000"), {}, "Invalid value for '--limit'"),
+        (("jobs", "list"), {"GENRELAY_API_KEY_FILE": "/dev/zero"}, "GENRELAY_API_KEY must be visible ASCII"),
+        (
+            ("destinations", "put", "a", "--access-key-id", "b", "--secret-access-key-file", "/dev/zero"),
+            {},
+            "/dev/zero is too large",
+        ),
+        (("jobs", "submit", "/dev/zero"), {}, "/dev/zero is too large: at most 64 MiB are read"),
+        (("jobs", "get", ""), {"GENRELAY_API_KEY": "k"}, "which of the jobs? The name is empty"),
     ],
 )
 async def test_wrong_usage_and_unusable_settings_are_exit_status_2(
@@ -78,6 +87,83 @@ async def test_serve_tells_every_mistake_in_the_settings_at_once() -> None:
     first, *mistakes = ran.err.splitlines()
     assert first == "genrelay: the settings can't be used"
     assert [mistake.split(":")[0] for mistake in mistakes] == ["  - GENRELAY_PORT", "  - GENRELAY_LOG_LEVEL"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            '{"input": {"seed": ' + "1" * 5000 + "}}",
+            "standard input can't be used: it holds a number of more than 4300",
+        ),
+        ('{"a": NaN}', "standard input can't be used: it holds a number that is none"),
+        ('{"a": 1e999}', "too large for a float"),
+        ('{"a": "\\ud800"}', "it holds half a character"),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "standard input is not JSON: RecursionError"),
+        ("curl https://x.example -d @/dev/zero", "/dev/zero is too large"),
+        ("curl https://x.example -d @a\0b", "can't be read: no file can have this name"),
+    ],
+)
+async def test_what_cannot_be_read_whole_is_wrong_usage(given: str, said: str) -> None:
+    ran = await run("jobs", "submit", "-", environment=clean_environment(GENRELAY_API_KEY="k"), given=given)
+    assert (ran.status, ran.out) == (2, "")
+    assert said in ran.err
+
+
+async def test_an_id_stays_one_part_of_the_path_whatever_is_in_it() -> None:
+    asked: list[bytes] = []
+
+    async def take(scope: Any, _receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            asked.append(scope["raw_path"])
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b'{"title": "nothing"}'})
+
+    async with serving(take) as url:
+        environment = clean_environment(GENRELAY_URL=url, GENRELAY_API_KEY="k")
+        for command in (
+            ("jobs", "get"),
+            ("jobs", "cancel"),
+            ("jobs", "retry"),
+            ("jobs", "watch"),
+            ("destinations", "delete"),
+        ):
+            ran = await run(*command, "../../metrics?a#b", environment=environment)
+            assert "nothing" in ran.err
+    assert len(asked) == 5
+    for path in asked:
+        assert path.split(b"/")[3] == b"%2E%2E%2F%2E%2E%2Fmetrics%3Fa%23b"
+
+
+MISTAKES = [
+    ({"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__TXT2IM__ENABLED": "false"}, "PROVIDERS__NOVITA__OPERATIONS: "),
+    ({"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__NEWOP__WEBHOOK": "true"}, "PROVIDERS__NOVITA__OPERATIONS: "),
+    ({}, "secret_key: holds fewer than 32 characters"),
+]
+
+
+@pytest.mark.parametrize("command", [("serve",), ("migrate",), ("keys", "list"), ("dead", "list")])
+@pytest.mark.parametrize(("variables", "said"), MISTAKES)
+async def test_settings_that_only_the_service_can_judge_are_judged_before_a_database_is_started(
+    command: tuple[str, ...], variables: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    if not variables:
+        (tmp_path / "secret_key").write_text("too short")
+    ran = await run(*command, environment=clean_environment(GENRELAY_DATA_DIR=str(tmp_path), **variables))
+    first, *mistakes = ran.err.splitlines()
+    assert (ran.status, ran.out, first) == (2, "", "genrelay: the settings can't be used")
+    assert len(mistakes) == 1
+    assert said in mistakes[0]
+    assert set(os.listdir(tmp_path)) <= {"secret_key"}  # noqa: PTH208
+
+
+@pytest.mark.parametrize("bytes_of_the_key", [None, b"\xff" * 40])
+async def test_a_secret_key_that_cannot_be_read_is_one_line(tmp_path: Path, bytes_of_the_key: bytes | None) -> None:
+    path = tmp_path / "secret_key"
+    path.mkdir() if bytes_of_the_key is None else path.write_bytes(bytes_of_the_key)
+    ran = await run("serve", environment=clean_environment(GENRELAY_DATA_DIR=str(tmp_path)))
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert str(tmp_path) in ran.err
 
 
 @pytest.mark.parametrize("command", [("serve",), ("migrate",), ("keys", "list")])

@@ -98,6 +98,16 @@ def test_what_is_no_curl_command_is_not_taken_for_one(text: str) -> None:
         (command("-d @-", URL), "reads its body from standard input"),
         (command('-d "$BODY"', URL), "only a shell can read"),
         (command("--data-raw $'{\\'a\\': 1}'", URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"$PROMPT\\"}"', URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"${PROMPT}\\"}"', URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"$(cat prompt.txt)\\"}"', URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"`cat prompt.txt`\\"}"', URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"for $5\\"}"', URL), "only a shell can read"),
+        (command('-d "{\\"prompt\\": \\"\\\\$PROMPT\\"}"', URL), "only a shell can read"),
+        (command('-d \'{"prompt": "\'"$PROMPT"\'"}\'', URL), "only a shell can read"),
+        (command('-d {\\"prompt\\":$PROMPT}', URL), "only a shell can read"),
+        (command("-d$(cat body.json)", URL), "only a shell can read"),
+        (command("-d @$FILE", URL), "only a shell can read"),
         (command("-d '[1]'", URL), "must hold a JSON object"),
         (command('-d \'{"prompt": "secret,}\'', URL), "is not JSON: line 1, column"),
         (command("-d @nowhere.json", URL), "nowhere.json can't be read: No such file"),
@@ -113,6 +123,22 @@ def test_a_command_that_cannot_be_used_says_why(text: str, said: str, tmp_path: 
     assert said in told
     assert raised.value.status == 2
     assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("body", "prompt"),
+    [
+        ("""'{"prompt": "$5, ${x} and `y` for $(z)"}'""", "$5, ${x} and `y` for $(z)"),
+        (r'''"{\"prompt\": \"\$5, \${x} and \`y\`\"}"''', "$5, ${x} and `y`"),
+        (r'''"{\"prompt\": \"5 $, or 5$\"}"''', "5 $, or 5$"),
+        (r"""'{"prompt": "it'\''s $5"}'""", "it's $5"),
+        (r"{\"prompt\":\"\$5\"}", "$5"),
+    ],
+)
+def test_what_a_shell_leaves_alone_is_read_as_it_is(body: str, prompt: str) -> None:
+    header = '-H "Authorization: Bearer $NOVITA_API_KEY" -H "X-Day: `date`"'
+    found = read_curl(command(header, f"-d {body}", "https://$HOST/v3/b"), "-")
+    assert (found.path, found.body) == ("/v3/b", {"prompt": prompt})
 
 
 def test_what_comes_after_the_command_is_not_part_of_it() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import SettingsError, load_settings
-from service.app import make_keyring
+from service.configured import make_keyring
 
 
 def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from config.loading import SettingsError, load_settings, unknown_variables
 from config.reference import list_settings, show_default
 from config.settings import Settings
-from service.app import configured_providers
+from service.configured import configured_providers
 from service.engine.limits import limits_of
 
 KEY = "a text of thirty-two characters or more"
@@ -268,6 +268,18 @@ def test_misspelt_variables_are_found_and_the_command_lines_own_are_known() -> N
         "HOME": "/",
     }
     assert unknown_variables(environ) == ["GENRELAY_PORT_FILE", "GENRELAY_PROT", "GENRELAY_SUBMIT__UNKNWON_SECONDS"]
+
+
+def test_a_name_below_a_named_section_is_one_part_of_a_variable() -> None:
+    operation = "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__"
+    right = {operation + "TXT2IMG__ENABLED": "false", operation + "WAN_2_5__PATH": "/v3/async/wan-2.5"}
+    wrong = {
+        operation + "TXT2IMG__X__ENABLED": "false",
+        operation + "TXT2IMG__ENABLED__X": "false",
+        operation + "TXT2IMG__ENABELD": "false",
+        operation + "TXT2IMG": "false",
+    }
+    assert unknown_variables({**right, **wrong}) == sorted(wrong)
 
 
 def test_nothing_is_read_at_import() -> None:

@@ -162,6 +162,30 @@ async def test_host_that_is_not_listed_is_refused_and_not_connected_to(client: h
     assert listener.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("url", "policy", "hosts", "named"),
+    [
+        ("http://127.0.0.1:8090/a.png", LOCAL, ["cdn.example.com"], True),
+        ("https://cdn.example.com/a.png", GuardPolicy(), ["other.example.com"], True),
+        ("http://127.0.0.1:8090/a.png", GuardPolicy(), ["*"], True),
+        ("https://127.0.0.1/a.png", GuardPolicy(), ["*"], True),
+        ("https://cdn.example.com:8090/a.png", GuardPolicy(), ["*"], True),
+        ("https://a@cdn.example.com/a.png", GuardPolicy(), ["*"], False),
+        ("no url", GuardPolicy(), ["*"], False),
+    ],
+)
+async def test_refusal_names_the_settings_that_would_allow_it_if_there_are_any(
+    client: httpx.AsyncClient, url: str, policy: GuardPolicy, hosts: list[str], named: bool
+) -> None:
+    with pytest.raises(OutputRefused) as refused:
+        async with download(client, url, policy=policy, hosts=hosts, max_bytes=10, budget=MemoryBudget(10)):
+            pass
+    hint = refused.value.hint
+    assert hint
+    assert ("GENRELAY_PROVIDERS__<NAME>__OUTPUT_HOSTS" in hint) is named
+    assert ("GENRELAY_ALLOWED_PRIVATE_SUBNETS" in hint) is named
+
+
 async def test_name_that_can_not_be_resolved_may_be_asked_again(client: httpx.AsyncClient) -> None:
     with pytest.raises(SourceUnavailable, match="NameNotFound"):
         async with download(

@@ -18,7 +18,7 @@ from service.webhook_checks.report import weigh
 from service.webhook_checks.request import choose_operation
 from service.webhook_checks.trial import example_of
 from tests.engine.driven import Driven, driven_world, event
-from tests.world import World, free_port, until
+from tests.world import World, free_port, running_world, until
 
 ASKED = CheckRequest("novita", "txt2img", ("TASK_STATUS_SUCCEED",))
 
@@ -70,6 +70,45 @@ async def test_a_provider_that_says_later_is_told_as_that(driven: Driven) -> Non
     assert job["test"] is True
     assert found(report)["job_submitted"] == (False, "not_sent")
     assert "HTTP 429" in str(report.steps[5].message)
+
+
+async def test_the_seconds_of_a_submit_are_those_of_its_last_attempt(driven: Driven) -> None:
+    checking = asyncio.create_task(WebhookChecks(driven.context, patience=1).check(await account(driven), ASKED))
+    await job_of(driven)
+    await driven.sql(
+        "INSERT INTO attempts (job_id, number, run, worker_id, outcome, note, started_at, ended_at)"
+        " SELECT id, n, 1, id, 'not_run', 'HTTP 429', now() + n * interval '20 s', now() + n * interval '20 s' + interval '2 s'"
+        " FROM jobs, generate_series(1, 2) n"
+    )
+    report = await checking
+    assert report.steps[5].seconds == pytest.approx(2)
+
+
+async def test_a_provider_that_cannot_be_connected_to_is_not_waited_for_and_its_url_is_named(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    nowhere = {"GENRELAY_PROVIDERS__NOVITA__BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    async with running_world(database_url, s3_server, bucket, **nowhere) as world:
+        report = await WebhookChecks(world.service.context).check(await account(world), ASKED)
+    submitted = report.steps[5]
+    assert (submitted.step, submitted.ok, submitted.code) == ("job_submitted", False, "not_sent")
+    assert "ConnectError" in str(submitted.message)
+    assert "GENRELAY_PROVIDERS__NOVITA__BASE_URL" in str(submitted.hint)
+    assert "proxy" in str(submitted.hint)
+    assert report.seconds < 15
+
+
+async def test_a_mock_of_our_own_that_gets_lost_is_not_laid_to_the_provider(driven: Driven) -> None:
+    asked = CheckRequest("modelslab", "text2img", ("TASK_STATUS_SUCCEED",))
+    checking = asyncio.create_task(WebhookChecks(driven.context, patience=1).check(await account(driven), asked))
+    await job_of(driven)
+    await driven.sql("UPDATE jobs SET provider_task_id = 'mock-1'")
+    report = await checking
+    arrived = report.steps[6]
+    assert (arrived.step, arrived.code) == ("callback_arrived", "no_callback")
+    assert "firewall" not in str(arrived.hint)
+    assert "the worker posted" in str(arrived.hint).lower()
+    assert "GENRELAY_PUBLIC_URL" in str(arrived.hint)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +188,7 @@ async def test_a_process_has_few_checks_at_a_time_and_gives_their_places_back(dr
     assert isinstance(other, CheckBusyError)
     assert "of this account" in str(same)
     assert "too many" in str(other)
-    assert 1 <= other.retry_after <= 50
+    assert other.retry_after == same.retry_after == 5
     assert isinstance(await checks.check(theirs, ASKED), Report)
 
 
