@@ -13,8 +13,13 @@ _BASE_URL = "Origin of the provider's API; the operator's own choice, so not gua
 _OUTPUT_HOSTS = "Hosts outputs may be downloaded from: names, `*.name`, or `*` for any public host."
 
 
-_IMAGES_PER_MINUTE = "At most so many images in any minute, over all processes; none: no limit."
-_CONCURRENCY = "At most so many jobs at the provider at a time, over all processes; none: no limit."
+_IMAGES_PER_MINUTE = (
+    "At most so many images in any minute, over all processes; a job that asks for more goes alone. None: no limit."
+)
+_CONCURRENCY = (
+    "At most so many jobs that wait for the provider at a time, over all processes (a canceled one waits no more,"
+    " though the provider may still work on it). None: no limit."
+)
 OutputKind = Literal["image", "video", "audio"]
 
 
@@ -96,7 +101,8 @@ class NovitaSettings(ProviderSettings):
             "faas-output-image.s3.ap-southeast-1.amazonaws.com",
             "faas-output-video.s3.ap-southeast-1.amazonaws.com",
         ],
-        description=_OUTPUT_HOSTS,
+        description=_OUTPUT_HOSTS + " The default holds for operations whose hosts are documented; others (Seedream,"
+        " added ones) may come from any public host unless this is set.",
     )
 
 

@@ -20,7 +20,7 @@ class SubmitSettings(Section):
 
     unknown_seconds: float = Field(600, ge=0, description="How long an unclear submit waits for its callback.")
     window_seconds: float = Field(
-        5, gt=0, description="A worker sends only this long (monotonic) after its committed intent."
+        5, gt=0, le=60, description="A worker sends only this long (monotonic) after its committed intent."
     )
     max_attempts: int | None = Field(
         None,

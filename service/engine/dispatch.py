@@ -18,14 +18,16 @@ from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
+from service.engine.gate import LATER
 from service.engine.ledger import SUBMIT, enqueue_all
-from service.engine.line import Lane, Survey, choose, grant, seconds_to_wait, survey
+from service.engine.line import MOST, Lane, Survey, choose, grant, seconds_to_wait, survey
 from service.points import reach
 
 log = structlog.get_logger()
 
 _BREATH = 0.02  # seconds between two rounds, so that what happens together is seen together
-_LOOK_AGAIN = 1.0  # seconds after which a lane is looked at again, should nobody have told of room or slots
+_LOOK_AGAIN = 3.0  # seconds after which a lane is looked at again, should nobody have told of room or slots
+_MISSED = 0.5  # seconds after which a lane is looked at again where nobody could be granted a turn after all
 _COUNT = 5.0  # seconds between two counts for the metrics
 
 
@@ -81,50 +83,50 @@ class Dispatcher:
                 gate.unblock()
 
     async def _dispatch(self, provider: str, operations: list[str]) -> None:
-        context, granted = self._context, set[UUID]()
+        context, room = self._context, self._context.nearby.room(SUBMIT)
         found: Survey | None = None
+        granted: list[UUID] = []
         try:
             async with context.transaction() as connection:
                 found = await survey(context, connection, provider, operations)
-                choose(found, context.grace)
-                granted = await grant(connection, found)
+                choose(found, MOST if room is None else min(MOST, room))
+                await grant(connection, found)
                 for lane in found.lanes:
                     await self._block(connection, found, lane)
-                await enqueue_all(SUBMIT, connection, list(granted))
-                if granted:
+                going = [job_id for lane in found.lanes for job_id in lane.granted]
+                await enqueue_all(SUBMIT, connection, going)
+                if going:
                     reach("line.granted_before_commit")
-        except BaseException:
-            granted = set()
-            raise
+            granted = going
         finally:
             if found is not None:
                 self._let_go(found, granted)
 
     async def _block(self, connection: Connection, found: Survey, lane: Lane) -> None:
         """Note what a lane waits for, so that it is left in peace until then."""
-        if lane.lacks:
+        if lane.granted or (lane.over and not lane.ahead):
+            lane.gate.unblock()  # there may be more, to be looked at next
+        elif lane.lacks:
             seconds = await seconds_to_wait(connection, found, lane)
-            lane.gate.block(
-                _LOOK_AGAIN if seconds is None else seconds,
-                room=lane.lacks == "room",
-                slots=lane.lacks.endswith("slots"),
-            )
-        elif not lane.granted:
+            # What only the clock can bring is not waited for otherwise.
+            lane.gate.block(*((_LOOK_AGAIN, lane.lacks) if seconds is None else (seconds, "time")))
+        elif lane.chosen:
+            lane.gate.block(_MISSED, "luck")
+        else:
             # Nobody there may go yet, but whoever joins may.
             seconds = await queries().seconds_until_later(connection, provider=found.provider, operation=lane.operation)
-            lane.gate.block(_LOOK_AGAIN if seconds is None else seconds, deaf=False)
+            lane.gate.block(_LOOK_AGAIN if seconds is None else seconds, LATER)
 
-    def _let_go(self, found: Survey, granted: set[UUID]) -> None:
-        """Keep places for those alone who have been granted one, and look for more at once if any was."""
+    def _let_go(self, found: Survey, granted: list[UUID]) -> None:
+        """Keep places for those alone who have been granted one."""
         for lane in found.lanes:
-            for someone in lane.granted:
+            for someone in lane.chosen:
                 if someone.job_id not in granted:
                     lane.gate.forget(someone.job_id)
-            if lane.granted:
-                lane.gate.unblock()
+            if lane.granted and granted:
+                metrics.GRANTS.labels(found.provider, lane.operation).inc(len(lane.granted))
         if granted:
             reach("line.granted")
-            self._context.gates.bell.set()
             log.info("line.granted", provider=found.provider, count=len(granted))
 
     async def _count(self, waiting: dict[str, list[str]]) -> None:
@@ -132,12 +134,8 @@ class Dispatcher:
         if time.monotonic() - self._counted_at < _COUNT and waiting:
             return
         self._counted_at = time.monotonic()
-        counts = {}
-        if waiting:
-            rows = queries().count_line(self._context.pool)
-            counts = {(row["provider"], row["operation"]): row["waiting"] async for row in rows}
+        rows = queries().count_line(self._context.pool)
+        counts = {(row["provider"], row["operation"]): row["waiting"] async for row in rows}
         for gate in self._context.gates.lanes():
-            if gate.limited or (gate.provider, gate.operation) in counts or not waiting:
-                metrics.LINE_WAITING.labels(gate.provider, gate.operation).set(
-                    counts.get((gate.provider, gate.operation), 0)
-                )
+            name = gate.provider, gate.operation
+            metrics.LINE_WAITING.labels(*name).set(counts.get(name, 0))

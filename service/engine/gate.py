@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,9 @@ LOOK_UP = "look_up"  # in the place of an operation's name
 LONGEST_TOLD = 3600.0  # seconds
 LONGEST_PAUSE = 60.0  # seconds, when nothing was told
 _MOST_PARKED = 10_000
+# What is lacking until a call or a job of this process ends; and what only keeps those back who wait already.
+HAPPENS_HERE = {"room", "slots", "whole slots"}
+LATER = "later"
 
 Clock = Callable[[], float]
 Parked = tuple[str, UUID]  # a task, and its job
@@ -54,10 +57,10 @@ class Hall:
         """Return the time on the clock."""
         return self.clock()
 
-    def ring_for_room(self, room: Room | None = None) -> None:
-        """Wake the dispatcher if somebody waits for a place, in this room or in any."""
-        for gate in self.gates.values():
-            if gate.wants_room and room in {None, gate.room}:
+    def ring(self, gates: Iterable[Gate] | None = None) -> None:
+        """Wake the dispatcher for those who wait for what may just have happened here, and whose gate lets them go."""
+        for gate in self.gates.values() if gates is None else gates:
+            if gate.waits_here and gate.free():
                 gate.unblock()
                 self.bell.set()
 
@@ -114,7 +117,8 @@ class Gate:
         self.limited = limits.any or whole.any
         self.room = room
         self.waiting = False
-        self.wants_room = self.wants_slots = self._deaf = False
+        # What the dispatcher found lacking for those who wait.
+        self.lacks = ""
         self._hall = hall
         self._breaker = breaker
         self._paused_until = self._blocked_until = 0.0
@@ -143,7 +147,7 @@ class Gate:
         doubt = self._hall.undecided - own if self.room.doubted else 0
         left = self.room.size - self.room.taken - len(self._kept()) - doubt
         if not self._breaker.closed:
-            left = min(left, 0 if self._breaker.trying or self._has_promised() else 1)
+            left = min(left, 0 if self._breaker.trying or self._has_promised() else 1 - doubt)
         return max(0, left)
 
     def is_closed_for(self, job_id: UUID) -> bool:
@@ -153,10 +157,8 @@ class Gate:
             return self.opens_in > 0 or not self.room.is_open()
         return self.free(own=1) == 0
 
-    def enter(self, job_id: UUID | None = None, *, counts: bool = True) -> Visit:
-        """Take a place, the job's own if one is kept for it. counts: whether the breaker counts its failure."""
-        if job_id is not None:
-            self.room.promises.pop(job_id, None)
+    def enter(self, *, counts: bool = True) -> Visit:
+        """Take a place. counts: whether the breaker counts its failure."""
         return Visit(self, counts=counts)
 
     def try_enter(self) -> Visit | None:
@@ -186,7 +188,7 @@ class Gate:
         if self._breaker.closed and not was_closed and self.waiting:
             self.unblock()
             self._hall.bell.set()
-        self._hall.ring_for_room(self.room)
+        self._hall.ring(gate for gate in self._hall.gates.values() if gate.room is self.room)
 
     def pause(self, told: float | None) -> None:
         """Let nobody go for the told seconds, or else for 1 second and longer each time."""
@@ -200,26 +202,26 @@ class Gate:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the dispatcher need not be woken for it: it knows what this lane waits for."""
-        return self._deaf and self.blocked_for > 0
+        """Whether the dispatcher need not look at it: it knows what this lane waits for."""
+        return self.blocked_for > 0
+
+    @property
+    def waits_here(self) -> bool:
+        """Whether something that happens in this process may open the lane before its time."""
+        return self.is_blocked and self.lacks in HAPPENS_HERE
 
     @property
     def blocked_for(self) -> float:
         """Return the seconds after which the dispatcher is to look at it again."""
         return max(0.0, self._blocked_until - self._hall.now())
 
-    def block(self, seconds: float, *, room: bool = False, slots: bool = False, deaf: bool = True) -> None:
-        """Note that nobody in this lane can go for so long, unless room or a slot becomes free earlier.
-
-        deaf: also nobody who joins it now.
-        """
-        self._blocked_until = self._hall.now() + seconds
-        self.wants_room, self.wants_slots, self._deaf = room, slots, deaf
+    def block(self, seconds: float, lacks: str) -> None:
+        """Note that nobody in this lane can go for so long, for what is lacking, unless that comes earlier."""
+        self._blocked_until, self.lacks = self._hall.now() + seconds, lacks
 
     def unblock(self) -> None:
         """Forget what it waited for."""
-        self._blocked_until = 0.0
-        self.wants_room = self.wants_slots = False
+        self._blocked_until, self.lacks = 0.0, ""
 
     @property
     def is_full(self) -> bool:

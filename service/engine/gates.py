@@ -15,7 +15,7 @@ from config.providers import ProviderSettings
 from config.settings import Settings
 from service.engine.breaker import Breaker
 from service.engine.calls import Calls
-from service.engine.gate import LOOK_UP, Gate, Hall, Parked, Room
+from service.engine.gate import LATER, LOOK_UP, Gate, Hall, Parked, Room
 from service.engine.limits import Limits, limits_of
 from service.providers.contract import Provider
 
@@ -104,15 +104,19 @@ class Gates(Hall):
         try:
             yield
         finally:
+            # For these alone it matters that one less is undecided.
+            full = [gate for gate in self.gates.values() if gate.waits_here and not gate.free()]
             self.undecided -= counted
             for room in rooms:
                 room.promises.pop(job_id, None)
-            self.ring_for_room()
+            self.ring(full)
 
     def joined(self, provider: str, operation: str) -> None:
         """Take note that somebody waits in line now."""
         gate = self.submits(provider, operation)
         gate.waiting = True
+        if gate.lacks == LATER:
+            gate.unblock()
         if not gate.is_blocked:
             self.bell.set()
 
@@ -126,13 +130,6 @@ class Gates(Hall):
         for gate in self.gates.values():
             gate.unblock()
         self.bell.set()
-
-    def ring_for_slots(self) -> None:
-        """Wake the dispatcher if somebody waits for another job to leave its provider: one may just have."""
-        for gate in self.gates.values():
-            if gate.wants_slots:
-                gate.unblock()
-                self.bell.set()
 
     def next_parked(self) -> Parked | None:
         """Take a hint that waited for room which is free now."""

@@ -10,10 +10,10 @@ from uuid import UUID
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
-from service.engine.context import Context
+from service.engine.context import Context, backoff
 from service.engine.gate import Visit
 from service.engine.ledger import SUBMIT, Locked, lock, postpone, record
-from service.engine.line import join
+from service.engine.line import TURN, join
 from service.engine.starting import begin
 from service.engine.unclear import watch
 from service.engine.verdicts import fail
@@ -23,7 +23,7 @@ from service.points import reach
 from service.providers.contract import ProviderAccess
 from service.providers.registry import PROVIDERS
 
-_FULL = 0.5  # seconds until a test job that found no room tries again
+_FULL, _LONGEST = 0.5, 10.0  # seconds until a test job that found no room tries again: at first, and at last
 _Ready = tuple[Job, ProviderAccess | None, bytes, float]
 
 
@@ -58,7 +58,7 @@ async def take_up(context: Context, job_id: UUID) -> Intent | None:
 def _enter(context: Context, job: Job) -> Visit:
     """Take the job's place at the gate; a mock of our own goes through none."""
     gate = None if context.mocks(job) else context.gates.submits(job.provider, job.operation)
-    return Visit(None) if gate is None else gate.enter(job.id, counts=not job.test)
+    return Visit(None) if gate is None else gate.enter(counts=not job.test)
 
 
 async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
@@ -79,6 +79,7 @@ async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
         late=context.grace * 0.9,
         providers=[name for name in PROVIDERS if context.access(name) is not None],
         held=context.gates.held(),
+        turn=TURN,
         closed=closed,
         closed_for_tests=context.gates.native(closed) if closed else [],
     )
@@ -140,6 +141,8 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> _
     if access is None and not context.mocks(job):
         await fail(context, connection, locked, errors.no_key(job.provider))
         return None
+    # The window is counted from before the turn is looked at, so that it can only be shorter than promised.
+    not_after = time.monotonic() + context.settings.submit.window_seconds
     if await _must_wait(context, connection, locked):
         return None
     attempt = job.attempt + 1
@@ -164,8 +167,7 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> _
         await fail(context, connection, begun, errors.input_gone())
         return None
     reach("submit.intent_before_commit")
-    # The window is counted from before the commit, so that it can only be shorter than promised.
-    return begun.job, access, body, time.monotonic() + context.settings.submit.window_seconds
+    return begun.job, access, body, not_after
 
 
 async def _must_wait(context: Context, connection: Connection, locked: Locked) -> bool:
@@ -176,8 +178,8 @@ async def _must_wait(context: Context, connection: Connection, locked: Locked) -
     gate = context.gates.submits(job.provider, job.operation)
     if context.mocks(job) or not gate.is_closed_for(job.id):
         return False
-    pause = timedelta(seconds=max(_FULL, gate.opens_in))
-    await postpone(connection, locked, min(locked.now + pause, job.deadline_at))
+    pause = max(backoff(job.tries, _FULL, _LONGEST), timedelta(seconds=gate.opens_in))
+    await postpone(connection, locked, min(locked.now + pause, job.deadline_at), tries=job.tries + 1)
     return True
 
 

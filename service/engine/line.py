@@ -13,21 +13,26 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from service import metrics
 from service.db.pool import Connection, Pool
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.gate import Gate
+from service.engine.ledger import SUBMIT, enqueue_all
 from service.engine.limits import Limits
 from service.engine.nearby import after_commit
 from service.jobs.lifecycle import Status
 from service.jobs.model import Job
 from service.points import reach
 
-# A second more than a minute: one grant reaches the provider a moment later than it was given, another one at once.
-WINDOW = 61.0
+# Seconds for which a grant may be used. Later its images would come together with those of the next minute.
+TURN = 5.0
 MOST = 64  # jobs that one round lets go on
 NOBODY = UUID(int=0)
+
+
+def window_of(context: Context) -> float:
+    """Return the seconds in which images are counted: a minute, and what may pass from a grant to its submit."""
+    return 60.0 + TURN + context.settings.submit.window_seconds
 
 
 async def join(context: Context, connection: Connection | Pool, job_id: UUID, *, version: int | None = None) -> bool:
@@ -40,7 +45,7 @@ async def join(context: Context, connection: Connection | Pool, job_id: UUID, *,
     if not held and not closed:
         return False
     row = await queries().join_line(
-        connection, id=job_id, queued=Status.QUEUED.value, held=held, closed=closed, version=version
+        connection, id=job_id, queued=Status.QUEUED.value, held=held, turn=TURN, closed=closed, version=version
     )
     if row is None:
         return False
@@ -106,32 +111,53 @@ class Lane:
     use: Use
     pause: float
     turn: str
-    ahead: deque[Next] = field(default_factory=deque)
-    granted: list[Next] = field(default_factory=list)
     lacks: str = ""
+    # Who may go next, and how many images each account has had lately.
+    ahead: list[Next] = field(default_factory=list)
+    had: dict[UUID, int] = field(default_factory=dict)
+    chosen: list[Next] = field(default_factory=list)
+    granted: set[UUID] = field(default_factory=set)
+    over: bool = False  # somebody's deadline had passed, so there may be more to look at
 
     @property
     def operation(self) -> str:
         """Return the operation's name."""
         return self.gate.operation
 
+    @property
+    def first(self) -> Next:
+        """Return who goes next: of those who have had the fewest images the one whose turn it is."""
+        return min(self.ahead, key=lambda someone: self.had[someone.account_id])
+
+    def take(self, someone: Next, *, counted: bool) -> None:
+        """Let one job go. counted: whether it is images that are short."""
+        self.ahead.remove(someone)
+        self.chosen.append(someone)
+        self.use.take(someone.images)
+        self.had[someone.account_id] += someone.images if counted else 0
+        self.turn = str(someone.account_id)
+
 
 @dataclass(slots=True)
 class Survey:
-    """What the dispatcher finds in the line to one provider."""
+    """What the dispatcher finds in the line to one provider. window: seconds in which images are counted."""
 
     provider: str
+    window: float
     clock: datetime
     whole: Use
     turn: str
     lanes: list[Lane]
 
+    def counts_images(self, lane: Lane) -> bool:
+        """Whether images are limited in a lane."""
+        return any(use.limits.images_per_minute is not None for use in (self.whole, lane.use))
+
 
 async def survey(context: Context, connection: Connection, provider: str, operations: list[str]) -> Survey:
     """Lock a provider's lanes for this transaction and see who waits and what is used up."""
-    if await queries().lock_lanes(connection, provider=provider) is None:
-        await queries().make_lane(connection, provider=provider, operation="")
-        await queries().lock_lanes(connection, provider=provider)
+    await queries().lock_lanes(connection, provider=provider)
+    window = window_of(context)
     gates = [context.gates.submits(provider, operation) for operation in operations]
     limits = [context.gates.whole(provider), *(gate.limits for gate in gates)]
     rows = {
@@ -140,7 +166,7 @@ async def survey(context: Context, connection: Connection, provider: str, operat
             connection,
             provider=provider,
             operations=["", *operations],
-            window=WINDOW,
+            window=window,
             slots=any(limit.concurrency is not None for limit in limits),
             images=any(limit.images_per_minute is not None for limit in limits),
         )
@@ -150,7 +176,7 @@ async def survey(context: Context, connection: Connection, provider: str, operat
     for lane in lanes:
         if not lane.lacks:
             await _look_ahead(connection, provider, lane)
-    return Survey(provider, whole["clock"], _use(limits[0], whole), whole["turn"], lanes)
+    return Survey(provider, window, whole["clock"], _use(limits[0], whole), whole["turn"], lanes)
 
 
 def _lane(gate: Gate, row: Any) -> Lane:
@@ -177,61 +203,54 @@ async def _look_ahead(connection: Connection, provider: str, lane: Lane) -> None
             over.append(row["job_id"])
         else:
             lane.ahead.append(Next(row["job_id"], row["account_id"], row["images"]))
+            lane.had[row["account_id"]] = row["had"]
     if over:
+        lane.over = True
         await queries().drop_from_line(connection, ids=over)
+        await enqueue_all(SUBMIT, connection, over)
 
 
-def choose(found: Survey, seconds: float) -> None:
-    """Decide who goes: one of each lane after the other, as long as limits and this process' gates allow it.
+def choose(found: Survey, most: int) -> None:
+    """Decide who goes, `most` at most: one of each lane after the other, as long as limits and this process' gates allow it.
 
-    seconds: for how long a place at the gate is kept for each. Who is not first in its lane does not overtake: else a job
-    with many images would wait for ever behind those with few.
+    Who is not first in its lane does not overtake: else a job with many images would wait for ever behind those with few.
     """
     lanes = sorted(found.lanes, key=lambda lane: (lane.operation <= found.turn, lane.operation))
     turns = deque(lane for lane in lanes if lane.ahead)
-    while turns and sum(len(lane.granted) for lane in lanes) < MOST:
+    while turns:
         lane = turns.popleft()
-        someone = lane.ahead[0]
-        lane.lacks = lane.use.lacks(someone.images) or ("" if lane.gate.free() else "room")
+        someone = lane.first
+        lane.lacks = lane.use.lacks(someone.images) or ("room" if most == 0 or not lane.gate.free() else "")
         if lane.lacks:
             continue
         if lacks := found.whole.lacks(someone.images):
             for waiting in [lane, *turns]:
                 waiting.lacks = f"whole {lacks}"
             return
-        lane.ahead.popleft()
-        lane.granted.append(someone)
-        lane.gate.keep(someone.job_id, seconds)
-        lane.use.take(someone.images)
+        lane.take(someone, counted=found.counts_images(lane))
+        lane.gate.keep(someone.job_id, TURN)
         found.whole.take(someone.images)
-        found.turn, lane.turn = lane.operation, str(someone.account_id)
+        found.turn, most = lane.operation, most - 1
         if lane.ahead:
             turns.append(lane)
 
 
-async def grant(connection: Connection, found: Survey) -> set[UUID]:
-    """Write the turns down; returns whose it is. A job that has just moved on by itself is left out."""
-    granted: set[UUID] = set()
+async def grant(connection: Connection, found: Survey) -> None:
+    """Write the turns down. A job that has just moved on by itself is left out."""
     for lane in found.lanes:
-        if not lane.granted:
+        if not lane.chosen:
             continue
         rows = queries().grant_turns(
             connection,
-            ids=[someone.job_id for someone in lane.granted],
-            counted=lane.use.limits.images_per_minute is not None or found.whole.limits.images_per_minute is not None,
+            ids=[someone.job_id for someone in lane.chosen],
+            counted=found.counts_images(lane),
             clock=found.clock,
         )
-        of_lane = {row["job_id"] async for row in rows}
-        granted |= of_lane
-        after_commit(partial(_count_grants, lane, len(of_lane)))
-        await queries().pass_turn(connection, provider=found.provider, operation=lane.operation, turn=lane.turn)
-    if granted:
+        lane.granted = {row["job_id"] async for row in rows}
+        if lane.granted:
+            await queries().pass_turn(connection, provider=found.provider, operation=lane.operation, turn=lane.turn)
+    if any(lane.granted for lane in found.lanes):
         await queries().pass_turn(connection, provider=found.provider, operation="", turn=found.turn)
-    return granted
-
-
-def _count_grants(lane: Lane, count: int) -> None:
-    metrics.GRANTS.labels(lane.gate.provider, lane.operation).inc(count)
 
 
 async def seconds_to_wait(connection: Connection, found: Survey, lane: Lane) -> float | None:
@@ -243,9 +262,9 @@ async def seconds_to_wait(connection: Connection, found: Survey, lane: Lane) -> 
             return lane.gate.opens_in or None
         case "images" | "whole images":
             use, operation = (found.whole, "") if lane.lacks.startswith("whole") else (lane.use, lane.operation)
-            allowed = (use.limits.images_per_minute or 0) - lane.ahead[0].images
+            allowed = (use.limits.images_per_minute or 0) - lane.first.images
             seconds: float | None = await queries().seconds_until_images(
-                connection, provider=found.provider, operation=operation, window=WINDOW, allowed=max(0, allowed)
+                connection, provider=found.provider, operation=operation, window=found.window, allowed=max(0, allowed)
             )
             return seconds
         case _:

@@ -49,6 +49,10 @@ class Nearby:
         for running in self._running:
             running.cancel()
 
+    def room(self, task: str) -> int | None:
+        """Return how many more of a task it takes; None: it runs no tasks, and they go through the queue."""
+        return None if self._run is None else self._free[self._kind_of[task]]
+
     def reserve(self, task: str) -> bool:
         """Keep a place for a task; False when there is none."""
         if self._run is None or self._free[self._kind_of[task]] <= 0:

@@ -48,6 +48,9 @@ async def read_back(context: Context, job: Job, task_id: str, visit: Visit | Non
         found = (
             await asyncio.to_thread(read, job.operation, task_id, reply) if big else read(job.operation, task_id, reply)
         )
+        if reply.status == 429:
+            # "Later" is meant for all of our look-ups.
+            visit.refused(found.outcome.retry_after if isinstance(found.outcome, LookUpUnavailable) else None)
     except (NotSentError, AnswerLostError) as error:
         visit.failed(error)
         found = ReadBack(LookUpUnavailable(str(error)))

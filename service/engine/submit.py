@@ -71,7 +71,7 @@ async def _carry_apart(context: Context, intent: Intent) -> None:
         with suppress(*DATABASE_AWAY):
             await after_exception(context, SUBMIT, intent.job.id, type(error).__name__)
     finally:
-        context.gates.ring_for_slots()
+        context.gates.ring()
 
 
 async def _carry(context: Context, intent: Intent) -> None:

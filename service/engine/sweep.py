@@ -17,7 +17,7 @@ from service.jobs.lifecycle import Status
 
 log = structlog.get_logger()
 
-_MOST = 500
+_MOST, _JOBS = 500, 4  # rows of one batch, and batches of jobs in one round: the queue need not hold all of a backlog
 # Rows that one statement of the housekeeping deletes, so that it locks little; an input may be megabytes long.
 _INPUTS, _KEYS, _ENGINE_LOG, _GRANTS, _PLACES = 500, 1000, 5000, 5000, 1000
 _BATCHES = 50  # of each kind in one round, so that no kind keeps the others waiting for long
@@ -25,21 +25,30 @@ _BATCHES = 50  # of each kind in one round, so that no kind keeps the others wai
 
 async def sweep(context: Context) -> None:
     """Enqueue what nobody has taken up: due jobs, and callbacks without a verdict."""
-    # Two statements of their own, for an idle worker: a nudge that is lost in between is made again after the grace.
-    jobs = [
-        (TASK_OF[Status(row["status"])], row["id"])
-        async for row in queries().overdue_jobs(context.pool, grace=context.grace, limit=_MOST)
-    ]
-    inboxes = [
-        (SETTLE, row["job_id"])
-        async for row in queries().forgotten_callbacks(context.pool, grace=context.grace, limit=_MOST)
-    ]
-    if jobs or inboxes:
-        async with context.transaction() as connection:
-            await _nudge(connection, [*jobs, *inboxes])
+    # Statements of their own, for an idle worker: a nudge that is lost in between is made again after the grace.
+    for _ in range(_JOBS):
+        rows = queries().overdue_jobs(
+            context.pool, grace=context.grace, full=context.gates.full_look_ups(), limit=_MOST
+        )
+        jobs = [(TASK_OF[Status(row["status"])], row["id"]) async for row in rows]
+        await _nudge(context, jobs)
+        if len(jobs) < _MOST:
+            break
+    rows = queries().forgotten_callbacks(context.pool, grace=context.grace, limit=_MOST)
+    await _nudge(context, [(SETTLE, row["job_id"]) async for row in rows])
 
 
-async def _nudge(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
+async def _nudge(context: Context, tasks: list[tuple[str, UUID]]) -> None:
+    if not tasks:
+        return
+    async with context.transaction() as connection:
+        await _enqueue(connection, tasks)
+    for task, _ in tasks:
+        metrics.SWEPT.labels(task).inc()
+    log.info("work.swept", count=len(tasks))
+
+
+async def _enqueue(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
     # One nudge per task and job is enough: the key keeps a backlog from growing with every sweep.
     await Queries.from_asyncpg_connection(connection).enqueue(  # type: ignore[arg-type]
         [task for task, _ in tasks],
@@ -48,9 +57,6 @@ async def _nudge(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
         dedupe_key=[f"sweep:{task}:{job}" for task, job in tasks],
         on_conflict="skip",
     )
-    for task, _ in tasks:
-        metrics.SWEPT.labels(task).inc()
-    log.info("work.swept", count=len(tasks))
 
 
 async def keep_house(context: Context) -> None:

@@ -154,7 +154,9 @@ async def _end_unclear(context: Context, connection: Connection, locked: Locked)
     if job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
         await _requeue(context, connection, locked, job.tries + 1, locked.now)
     else:
-        await fail(context, connection, locked, errors.submit_unknown())
+        await fail(
+            context, connection, locked, errors.submit_unknown(calls_back=not context.answers_with_the_result(job))
+        )
 
 
 def _longest(context: Context, job: Job) -> float:

@@ -55,7 +55,7 @@ async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) 
     while task != COPY and (parked := context.gates.next_parked()) is not None:
         waited, waiting_job = parked
         await _run_one(context, waited, TASKS[waited], waiting_job)
-    context.gates.ring_for_slots()
+    context.gates.ring()
 
 
 async def _run_one(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
@@ -85,6 +85,8 @@ class Engine:
         self._context = context
         self._dsn = dsn
         self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._stop: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
         self._winding_down: set[asyncio.Task[None]] = set()
@@ -119,8 +121,22 @@ class Engine:
     async def _run(self, task: str, job_id: UUID) -> None:
         await run_task(self._context, task, TASKS[task], job_id)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more work."""
+        return self._stopping.is_set()
+
     async def stop(self) -> None:
-        """Take no more work and finish what is under way; what takes too long is handed back."""
+        """Take no more work and finish what is under way; what takes too long is handed back. Twice is once."""
+        if self._stop is None:
+            self._stop = asyncio.create_task(self._wind_down())
+        await asyncio.shield(self._stop)
+
+    def hurry(self) -> None:
+        """Hand back what is still under way, now."""
+        self._hurried.set()
+
+    async def _wind_down(self) -> None:
         self._stopping.set()
         self._dispatcher.stop()
         self._context.gates.drop_parked()
@@ -129,13 +145,12 @@ class Engine:
         calls, until = self._context.calls, time.monotonic() + self._context.settings.engine.drain_seconds
         calls.open = False
         ending = [*self._loops, *self._winding_down, asyncio.create_task(self._context.nearby.close())]
-        _, late = await asyncio.wait(ending, timeout=until - time.monotonic())
+        late = await self._wait(ending, until)
         # Only now is it sure that none begins any more.
         ending.append(asyncio.create_task(calls.wait()))
-        _, long = await asyncio.wait(ending[-1:], timeout=max(0.0, until - time.monotonic()))
-        late |= long
+        late |= await self._wait(ending[-1:], until)
         if late:
-            log.warning("service.work_handed_back", reason="not finished in GENRELAY_ENGINE__DRAIN_SECONDS")
+            log.warning("service.work_handed_back", reason="not finished in GENRELAY_ENGINE__DRAIN_SECONDS, or hurried")
             for task in late:
                 task.cancel()
             self._context.nearby.cancel()
@@ -146,6 +161,16 @@ class Engine:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
+
+    async def _wait(self, ending: list[asyncio.Task[None]], until: float) -> set[asyncio.Task[None]]:
+        """Wait for tasks until a moment, or until somebody is in a hurry; returns those that are left."""
+        hurried = asyncio.create_task(self._hurried.wait())
+        left = set(ending)
+        while left and not hurried.done() and time.monotonic() < until:
+            await asyncio.wait({*left, hurried}, timeout=until - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+            left = {task for task in left if not task.done()}
+        hurried.cancel()
+        return left
 
     async def _beat_forever(self) -> None:
         """Say that this worker lives, also while it drains: what it has under way is still its own."""

@@ -23,19 +23,22 @@ FROM (SELECT n, lpad(to_hex(CASE WHEN n <= 49900 THEN 1 ELSE n % 50 + 1 END), 32
 INSERT INTO line (job_id, provider, operation, account_id, images, until, granted_at, not_before)
 SELECT id, provider, operation, account_id, 1, deadline_at, CASE WHEN random() < 0.01 THEN now() END, NULL FROM jobs;
 UPDATE line SET not_before = now() + interval '9 seconds' WHERE granted_at IS NULL AND place % 500 = 0;
-INSERT INTO grants (job_id, provider, operation, images, at)
-SELECT gen_random_uuid(), 'novita', 'txt2img', 1, now() - make_interval(secs => n / 10.0) FROM generate_series(1, 50000) n;
+INSERT INTO grants (job_id, provider, operation, account_id, images, at)
+SELECT gen_random_uuid(), 'novita', 'txt2img', lpad(to_hex(n % 50 + 1), 32, '0')::uuid, 1,
+       now() - make_interval(secs => n / 10.0)
+FROM generate_series(1, 50000) n;
 """
 NEXT = {"provider": "novita", "operation": "txt2img", "turn": UUID(int=7), "most": 64}
-LANES = {"operations": ["", "txt2img", "img2img"], "window": 61.0, "slots": True, "images": True}
+LANES = {"operations": ["", "txt2img", "img2img"], "window": 70.0, "slots": True, "images": True}
+JOINING = {"turn": 5.0, "closed": [], "version": None}
 PLANS: list[tuple[str, dict[str, Any]]] = [
     ("next_in_line", NEXT),
     ("waiting_lanes", {}),
     ("survey_lanes", {"provider": "novita", **LANES}),
-    ("seconds_until_images", {"provider": "novita", "operation": "txt2img", "window": 61.0, "allowed": 5}),
+    ("seconds_until_images", {"provider": "novita", "operation": "txt2img", "window": 70.0, "allowed": 5}),
     ("seconds_until_later", {"provider": "novita", "operation": "txt2img"}),
     ("grant_turns", {"ids": [UUID(int=5)], "counted": True, "clock": None}),
-    ("join_line", {"id": UUID(int=5), "queued": "queued", "held": ["novita/txt2img"], "closed": [], "version": None}),
+    ("join_line", {"id": UUID(int=5), "queued": "queued", "held": ["novita/txt2img"], **JOINING}),
     ("return_to_line", {"job_id": UUID(int=5), "not_before": None, "refund": True}),
     ("beat", {"id": uuid4()}),
 ]

@@ -42,7 +42,7 @@ ARRAYS: dict[str, Any] = {
 }  # fmt: skip
 
 PLANS: list[tuple[str, dict[str, Any]]] = [
-    ("overdue_jobs", {"grace": 10.0, "limit": 500}),
+    ("overdue_jobs", {"grace": 10.0, "full": ["modelslab"], "limit": 500}),
     ("forgotten_callbacks", {"grace": 10.0, "limit": 500}),
     ("list_jobs", {"account_id": ACCOUNT, **LIST}),
     ("list_jobs", {"account_id": ACCOUNT, **LIST, "status": "running"}),

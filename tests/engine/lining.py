@@ -45,9 +45,9 @@ async def next_round(driven: Driven, dispatcher: Dispatcher | None = None) -> li
 
 async def a_minute_later(driven: Driven) -> None:
     """Let what was granted so far be a minute ago."""
-    await driven.sql("UPDATE grants SET at = at - interval '62 seconds'")
-    await driven.sql("UPDATE line SET granted_at = granted_at - interval '62 seconds'")
-    await driven.sql("UPDATE lanes SET paused_until = paused_until - interval '62 seconds'")
+    await driven.sql("UPDATE grants SET at = at - interval '71 seconds'")
+    await driven.sql("UPDATE line SET granted_at = granted_at - interval '71 seconds'")
+    await driven.sql("UPDATE lanes SET paused_until = paused_until - interval '71 seconds'")
 
 
 def ids(jobs: list[dict[str, Any]]) -> list[Any]:

@@ -137,6 +137,44 @@ async def test_a_job_that_never_had_a_try_says_what_the_others_met(dead: Driven)
     assert "ConnectError" in job["error"]["message"]
 
 
+async def test_of_jobs_that_are_taken_up_together_after_the_pause_one_tries(driven: Driven) -> None:
+    gate = driven.context.gates.submits("novita", "txt2img")
+    for _ in range(5):
+        with gate.enter() as visit:
+            visit.answered(503)
+    driven.pass_time(gate.opens_in)
+    jobs = [await driven.submit("a lighthouse [fault:early] [fault:held]") for _ in range(6)]
+    sending = [asyncio.create_task(submit(driven.context, uuid(job))) for job in jobs]
+
+    async def decided() -> bool:
+        return len(driven.sandbox.submits) + len(await waiting(driven)) == 6
+
+    await until(decided)
+    assert len(driven.sandbox.submits) <= 1
+    for sent in driven.sandbox.submits:
+        driven.sandbox.release(sent.task_id)
+    await asyncio.gather(*sending)
+
+
+async def test_a_test_job_that_finds_a_dead_provider_comes_back_less_and_less_often(dead: Driven) -> None:
+    for _ in range(5):
+        await dead.sent()
+    gate = dead.context.gates.submits("novita", "txt2img")
+    job, pauses = await dead.submit(test_mode={"enabled": True}), []
+    gate.room.taken += gate.room.size  # and a full one
+    dead.pass_time(60)
+    for _ in range(7):
+        await dead.make_due(job)
+        await submit(dead.context, uuid(job))
+        [row] = await dead.sql(
+            "SELECT extract(epoch FROM due_at - now())::float8 AS s FROM jobs WHERE id = $1", uuid(job)
+        )
+        pauses.append(row["s"])
+    assert pauses[0] <= 0.5
+    assert 7 < pauses[-1] <= 10
+    gate.room.taken -= gate.room.size
+
+
 async def test_a_test_job_is_kept_out_of_a_dead_provider_and_tries_later(dead: Driven) -> None:
     for _ in range(5):
         await dead.sent()

@@ -35,7 +35,7 @@ async def _put(driven: Driven, key: str, body: bytes, **more: Any) -> None:
     [
         ("wrong_type", "output_rejected", "can't be stored"),
         ("redirect", "output_rejected", "can't be stored"),
-        ("private_url", "output_rejected", "can't be stored"),
+        ("private_url", "output_rejected", "OUTPUT_HOSTS"),
         ("truncated", "output_rejected", "damaged"),
         ("cut", "output_expired", ""),
         ("image_404", "output_expired", "limited time"),

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from config.loading import load_settings
-from service.app import configured_providers
+from service.configured import configured_providers
 from service.engine.calls import Calls
 from service.engine.gate import Gate
 from service.engine.gates import Gates
@@ -113,11 +113,45 @@ def test_a_kept_place_is_the_jobs_own_until_it_comes_or_time_is_up(gates: Gates,
         assert gate.is_closed_for(uuid4())
     with gates.deciding(SOMEBODY):
         assert not gate.is_closed_for(SOMEBODY)
-        gate.enter(SOMEBODY).leave()
     assert gate.free() == 1
     gate.keep(SOMEBODY, 10)
     clock.now += 11
     assert gate.free() == 1
+
+
+def test_the_dispatcher_is_woken_for_a_lane_that_lacked_room_once_there_is_some(gates: Gates, gate: Gate) -> None:
+    visits = [gate.enter() for _ in range(8)]
+    gate.block(3, "room")
+    with gates.deciding(uuid4()):
+        pass
+    gates.ring()
+    assert not gates.bell.is_set(), "there is none"
+    visits[0].leave()
+    assert gates.bell.is_set()
+    assert not gate.is_blocked
+
+
+def test_the_dispatcher_is_woken_by_a_decision_only_where_that_was_what_filled_a_lane(gates: Gates, gate: Gate) -> None:
+    for _ in range(7):
+        gate.enter()
+    other = gates.submits("modelslab", "text2img")
+    other.block(3, "slots")
+    with gates.deciding(uuid4()):
+        gate.block(3, "room")
+    assert gates.bell.is_set()
+    assert (gate.is_blocked, other.is_blocked) == (False, True)
+
+
+@pytest.mark.parametrize("lacks", ["time", "images"])
+def test_nothing_that_happens_here_wakes_the_dispatcher_for_a_lane_that_only_the_clock_can_open(
+    gates: Gates, gate: Gate, lacks: str
+) -> None:
+    gate.block(30, lacks)
+    with gates.deciding(uuid4()):
+        gate.enter().leave()
+    gates.joined("novita", "txt2img")
+    gates.ring()
+    assert not gates.bell.is_set()
 
 
 def test_a_429_lets_nobody_go_for_the_told_time(gate: Gate, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from uuid import UUID
 
 import pytest
 
@@ -121,7 +122,7 @@ async def test_the_dispatcher_sleeps_until_the_window_frees(limited: Limited) ->
         assert await next_round(driven, dispatcher) == []
         gate = driven.context.gates.submits("novita", "txt2img")
         assert gate.is_blocked
-        assert 55 < gate.blocked_for <= 61
+        assert 65 < gate.blocked_for <= 70
         driven.context.gates.bell.clear()
         await driven.sent()
         assert not driven.context.gates.bell.is_set(), "whoever joins can't go earlier"
@@ -178,6 +179,66 @@ async def test_those_whose_deadline_has_passed_do_not_hold_the_others_up(two_at_
     await driven.sql("UPDATE line SET until = now() WHERE job_id = $1", uuid(late))
     assert await next_round(driven) == [uuid(job)]
     assert await waiting(driven) == []
+
+
+async def test_those_whose_deadline_has_passed_are_hinted_at_and_the_next_are_looked_at_at_once(
+    two_at_a_time: Driven,
+) -> None:
+    driven, dispatcher = two_at_a_time, Dispatcher(two_at_a_time.context)
+    late = await driven.sent()
+    await driven.sql("UPDATE line SET until = now() WHERE job_id = $1", uuid(late))
+    await driven.sql("DELETE FROM pgqueuer")
+    assert await next_round(driven, dispatcher) == []
+    [task] = await driven.sql("SELECT entrypoint, payload FROM pgqueuer")
+    assert (task["entrypoint"], task["payload"]) == ("submit", uuid(late).bytes)
+    assert not driven.context.gates.submits("novita", "txt2img").is_blocked
+
+
+async def test_a_place_of_a_job_that_has_gone_without_it_is_dropped_and_holds_nobody_up(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    gone, job = await queue(driven, 2)
+    await driven.sql(
+        "UPDATE jobs SET status = 'canceled', completed_at = now(), due_at = NULL WHERE id = $1", uuid(gone)
+    )
+    assert await next_round(driven) == [uuid(job)]
+    assert await waiting(driven) == []
+
+
+async def test_a_job_that_somebody_has_locked_is_not_tried_again_and_again(two_at_a_time: Driven) -> None:
+    driven = two_at_a_time
+    [job] = await queue(driven, 1)
+    async with driven.service.pool.acquire() as other, other.transaction():
+        await queries().lock_job(other, id=uuid(job))
+        assert await next_round(driven) == []
+        gate = driven.context.gates.submits("novita", "txt2img")
+        assert 0 < gate.blocked_for <= 0.5
+        assert await driven.sql("SELECT FROM lanes WHERE turn <> ''") == [], "nobody was served"
+    assert gate.free() == gate.room.size, "no place is kept for it"
+    assert await next_round(driven) == [uuid(job)]
+
+
+async def test_no_more_jobs_are_granted_than_this_process_can_take_up_at_once(limited: Limited) -> None:
+    async with limited(**{TXT2IMG + "CONCURRENCY": "9"}) as driven:
+        jobs = ids(await queue(driven, 3))
+        ran, leave = asyncio.Queue[UUID](), asyncio.Event()
+
+        async def run(_task: str, job_id: UUID) -> None:
+            await ran.put(job_id)
+            await leave.wait()
+            driven.context.gates.ring()
+
+        driven.context.nearby.open(run, {"provider": 1}, {"submit": "provider"})
+        dispatcher = Dispatcher(driven.context)
+        await dispatcher.round()
+        assert await ran.get() == jobs[0]
+        await dispatcher.round()
+        assert await waiting(driven) == jobs[1:]
+        driven.context.gates.bell.clear()
+        leave.set()
+        await driven.context.gates.bell.wait()
+        await dispatcher.round()
+        assert await ran.get() == jobs[1]
+        await driven.context.nearby.close()
 
 
 async def test_a_test_job_needs_no_turn_and_takes_nobodys(two_at_a_time: Driven) -> None:
@@ -257,18 +318,32 @@ async def test_a_submit_that_is_sent_again_needs_a_turn_of_its_own(limited: Limi
         assert len(driven.sandbox.submits) == 2
 
 
-async def test_a_granted_job_whose_process_died_is_found_by_the_sweep_and_needs_no_second_turn(
-    two_at_a_time: Driven,
+async def test_a_grant_that_is_used_late_is_given_back_for_its_images_would_come_with_the_next_minutes(
+    limited: Limited,
 ) -> None:
+    async with limited(**{TXT2IMG + "IMAGES_PER_MINUTE": "4"}) as driven:
+        jobs = ids(await queue(driven, 8))
+        await Dispatcher(driven.context).round()
+        assert await granted(driven) == jobs[:4]
+        # The hints die with the process, and the sweep finds the jobs a minute later.
+        await a_minute_later(driven)
+        await driven.sql("UPDATE jobs SET due_at = now(), nudged_at = NULL WHERE id = ANY($1)", jobs[:4])
+        driven.pass_time(71)
+        for job in jobs[:4]:
+            await submit(driven.context, job)
+        assert (await waiting(driven), driven.sandbox.submits) == (jobs, []), "at their old places"
+        assert await driven.sql("SELECT FROM grants") == []
+        assert await next_round(driven) == jobs[:4]
+
+
+async def test_a_late_start_of_a_granted_job_is_no_different(two_at_a_time: Driven) -> None:
     driven = two_at_a_time
     job = await driven.sent("a lighthouse [fault:stuck]")
     await Dispatcher(driven.context).round()
-    # The hint dies with the process, and with it the place that was kept.
-    driven.context.gates.submits("novita", "txt2img").forget(uuid(job))
-    await driven.later(job, 60)
+    await driven.sql("UPDATE jobs SET starts = 1")
+    await driven.sql("UPDATE line SET granted_at = granted_at - interval '6 seconds'")
     await submit(driven.context, uuid(job))
-    assert (await driven.job(job))["status"] == "running"
-    assert await granted(driven) == [uuid(job)]
+    assert (await waiting(driven), driven.sandbox.submits) == ([uuid(job)], [])
 
 
 async def test_a_granted_job_that_finds_this_process_gate_closed_waits_again_and_its_images_do_not_count(
@@ -300,8 +375,8 @@ async def test_the_housekeeping_forgets_grants_and_places_that_have_had_their_ti
         "UPDATE jobs SET status = 'canceled', completed_at = now(), due_at = NULL WHERE id = $1", uuid(done)
     )
     await driven.sql(
-        "INSERT INTO grants SELECT gen_random_uuid(), 'novita', 'txt2img', 1, now() - make_interval(mins => n)"
-        " FROM generate_series(0, 9) n"
+        "INSERT INTO grants SELECT gen_random_uuid(), 'novita', 'txt2img', gen_random_uuid(), 1,"
+        " now() - make_interval(mins => n) FROM generate_series(0, 9) n"
     )
     await keep_house(driven.context)
     assert await waiting(driven) == [uuid(job)]

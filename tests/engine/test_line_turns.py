@@ -12,7 +12,8 @@ from service.demo.s3server import S3Server
 from service.engine.dispatch import Dispatcher
 from service.engine.line import MOST, NOBODY
 from tests.engine.driven import Driven, driven_world, uuid
-from tests.engine.lining import TXT2IMG, next_round, queue, waiting
+from tests.engine.lining import TXT2IMG, a_minute_later, next_round, queue, waiting
+from tests.world import txt2img
 
 _BACKLOG = """
 WITH more AS (INSERT INTO accounts (id, name) VALUES ($1, 'big') ON CONFLICT DO NOTHING), copied AS (
@@ -82,6 +83,23 @@ async def test_within_one_round_too_each_account_goes_once_before_any_goes_twice
     assert turns[0] == UUID(int=5), "after the one that was served last"
     assert len(set(turns[:3])) == 3
     assert turns.count(UUID(int=5)) == 2
+
+
+async def test_where_images_are_short_whoever_has_had_the_fewest_goes_first(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with driven_world(database_url, s3_server, bucket, **{TXT2IMG + "IMAGES_PER_MINUTE": "8"}) as driven:
+        await driven.sent(input=txt2img("a lighthouse [fault:stuck]", image_num=8))
+        await _backlog(driven, 7, 20)
+        await driven.sql("UPDATE line SET images = 1 WHERE account_id = $1", UUID(int=7))
+        await _backlog(driven, 5, 20)
+        await driven.sql("UPDATE line SET images = 8 WHERE account_id = $1", UUID(int=5))
+        for _ in range(9):
+            await next_round(driven)
+            await a_minute_later(driven)
+        rows = await driven.sql("SELECT account_id, sum(images)::integer AS images FROM grants GROUP BY account_id")
+        had = {row["account_id"]: row["images"] for row in rows}
+        assert abs(had[UUID(int=5)] - had[UUID(int=7)]) <= 8, had
 
 
 async def test_of_one_account_the_first_goes_first(one_at_a_time: Driven) -> None:

@@ -115,3 +115,16 @@ async def test_retry_after_of_a_read_back_is_obeyed(driven: Driven) -> None:
     [clock] = await driven.sql("SELECT now()")
     assert row.due_at is not None
     assert (row.due_at - clock["now"]).total_seconds() == pytest.approx(60, abs=1)
+
+
+async def test_a_429_to_one_look_up_keeps_all_others_of_that_provider_back_for_the_told_time(driven: Driven) -> None:
+    told = await driven.sent("a lighthouse [fault:stuck] [fault:lookup_429=1, retry_after=60]")
+    other = await driven.sent("a harbour [fault:stuck]")
+    await driven.look_up(told)
+    await driven.sql("UPDATE jobs SET due_at = now() WHERE id = $1", uuid(other))
+    await look_up(driven.context, uuid(other))
+    assert (driven.lookups(told), driven.lookups(other)) == (1, 0)
+    assert 50 < driven.context.gates.look_ups("novita").opens_in <= 60
+    driven.pass_time(60)
+    await driven.look_up(other)
+    assert driven.lookups(other) == 1

@@ -178,3 +178,47 @@ async def test_a_transaction_that_fails_leaves_neither_state_nor_event_nor_hint(
     assert await driven.verdicts(job) == [None]
     assert await driven.sql("SELECT FROM outputs") == []
     assert await _hints(driven) == []
+
+
+async def test_whoever_was_nudged_longest_ago_is_nudged_next_so_that_nobody_hides_behind_those_who_cannot_go(
+    driven: Driven,
+) -> None:
+    jobs = [uuid(await driven.sent("a lighthouse [fault:stuck]")) for _ in range(3)]
+    for number, job in enumerate(jobs):
+        past = f"now() - interval '{9 - number} minutes'"
+        await driven.sql(f"UPDATE jobs SET due_at = {past}, nudged_at = NULL WHERE id = $1", job)
+    nudged = []
+    for _ in range(4):
+        rows = queries().overdue_jobs(driven.service.pool, grace=0.0, full=[], limit=1)
+        nudged += [row["id"] async for row in rows]
+    assert nudged == [*jobs, jobs[0]]
+
+
+async def test_the_sweep_leaves_polls_alone_that_find_no_room_and_nothing_else_of_their_provider(
+    driven: Driven,
+) -> None:
+    polled, late = [await driven.sent("a lighthouse [fault:stuck]") for _ in range(2)]
+    await driven.later(polled, 600)
+    await driven.later(late, 4000)
+    look_ups = driven.context.gates.look_ups("novita")
+    visits = [look_ups.enter() for _ in range(look_ups.room.size)]
+    await driven.sql("DELETE FROM pgqueuer")
+    await sweep(driven.context)
+    tasks = await driven.sql("DELETE FROM pgqueuer RETURNING payload")
+    assert [task["payload"] for task in tasks] == [uuid(late).bytes], "its deadline has passed"
+    visits[0].leave()
+    await sweep(driven.context)
+    assert await _hints(driven) == ["look_up"]
+
+
+async def test_one_sweep_finds_more_than_one_batch(driven: Driven) -> None:
+    job = await driven.sent("a lighthouse [fault:stuck]")
+    await driven.make_due(job)
+    await driven.sql(
+        "INSERT INTO jobs SELECT (jsonb_populate_record(jobs, jsonb_build_object("
+        "'id', gen_random_uuid(), 'provider_task_id', 'task ' || n, 'nudged_at', NULL))).*"
+        " FROM jobs, generate_series(1, 1100) n"
+    )
+    await driven.sql("DELETE FROM pgqueuer")
+    await sweep(driven.context)
+    assert len(await _hints(driven)) > 1000

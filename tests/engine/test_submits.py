@@ -173,7 +173,7 @@ async def test_a_429_is_obeyed_and_the_job_succeeds(driven: Driven) -> None:
     [clock] = await driven.sql("SELECT now()")
     assert row.due_at is not None
     assert (row.status, row.tries) == ("queued", 1)
-    assert 5 < (row.due_at - clock["now"]).total_seconds() <= 7
+    assert 5 < (row.due_at - clock["now"]).total_seconds() <= 7.1  # a moment more, so that its gate is open again
     await submit(driven.context, uuid(job))
     assert driven.sandbox.refused.total() == 1, "not before its time"
     assert (await driven.drive(job))["status"] == "succeeded"

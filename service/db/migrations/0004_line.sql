@@ -25,6 +25,7 @@ CREATE TABLE grants (
     job_id uuid NOT NULL,
     provider text NOT NULL,
     operation text NOT NULL,
+    account_id uuid NOT NULL,
     images integer NOT NULL CHECK (images >= 1),
     at timestamptz NOT NULL,
     PRIMARY KEY (job_id, at)
@@ -32,7 +33,7 @@ CREATE TABLE grants (
 CREATE INDEX grants_by_time ON grants (provider, at);
 CREATE INDEX grants_by_age ON grants (at);
 
--- One row per operation, and one without for the whole provider, which the dispatcher locks.
+-- One row per operation, and one without for the whole provider.
 CREATE TABLE lanes (
     provider text NOT NULL,
     operation text NOT NULL,

@@ -119,19 +119,22 @@ WHERE id = :id AND completed_at IS NULL;
 UPDATE jobs SET due_at = now() + make_interval(secs => :seconds), nudged_at = NULL, version = version + 1
 WHERE id = :id AND completed_at IS NULL;
 
--- name: overdue_jobs(grace, limit)
--- What nobody has taken up: marks it as nudged and returns it.
+-- name: overdue_jobs(grace, full, limit)
+-- What nobody has taken up: marks it as nudged and returns it. Whoever was nudged longest ago comes first, so that those who
+-- can't go yet hide nobody. full: providers that have no room for another read-back.
 UPDATE jobs SET nudged_at = now()
 WHERE id IN (
     SELECT id FROM jobs
     WHERE due_at <= now() AND (nudged_at IS NULL OR nudged_at <= now() - make_interval(secs => :grace))
-    ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+      AND NOT (status = 'running' AND provider = ANY(:full::text[]) AND test_status IS NULL AND deadline_at > now())
+    ORDER BY nudged_at NULLS FIRST, due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
 RETURNING id, status;
 
--- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers, held, closed, closed_for_tests)^
+-- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers, held, turn, closed, closed_for_tests)^
 -- A due job on its first start, in time, of a provider that we have a key for: state, attempt and what to send, at once.
--- Lanes ("provider/operation") that are held take only paid jobs whose turn it is, and closed ones take none.
+-- Lanes ("provider/operation") that are held take only paid jobs whose turn it is, granted within `turn` seconds, and closed
+-- ones take none.
 WITH taken AS (
     UPDATE jobs SET status = :submitting, submit_state = :in_flight, attempt = attempt + 1, version = version + 1,
         rereads = 0, nudged_at = NULL, due_at = least(now() + make_interval(secs => :silence), deadline_at)
@@ -140,7 +143,7 @@ WITH taken AS (
       AND EXISTS (SELECT FROM job_inputs WHERE job_inputs.job_id = jobs.id)
       AND NOT provider || '/' || operation = ANY(CASE WHEN test_status IS NULL THEN :closed::text[] ELSE :closed_for_tests::text[] END)
       AND (test_status IS NOT NULL OR NOT provider || '/' || operation = ANY(:held::text[])
-           OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at IS NOT NULL))
+           OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at > now() - make_interval(secs => :turn::float8)))
     RETURNING *
 ), intent AS (
     INSERT INTO attempts (job_id, number, run, worker_id) SELECT id, attempt, run, :worker_id FROM taken

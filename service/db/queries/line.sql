@@ -1,7 +1,8 @@
 -- The line: who waits for a provider, who may go on, and what was granted lately.
 
--- name: join_line(id, queued, held, closed, version)^
--- A due job waits in line if its lane takes nobody without a grant (held), or nobody (closed); null: nothing was done.
+-- name: join_line(id, queued, held, turn, closed, version)^
+-- A due job waits in line if its lane takes nobody without a grant of the last `turn` seconds (held), or nobody (closed);
+-- null: nothing was done.
 -- version: of a job that was leased just now, which counted a start.
 WITH put_off AS (
     UPDATE jobs SET due_at = deadline_at, nudged_at = NULL, version = version + 1,
@@ -10,7 +11,8 @@ WITH put_off AS (
       AND (due_at <= now() OR version = :version::integer)
       AND (provider || '/' || operation = ANY(:closed::text[])
            OR (provider || '/' || operation = ANY(:held::text[])
-               AND NOT EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at IS NOT NULL)))
+               AND NOT EXISTS (SELECT FROM line WHERE line.job_id = jobs.id
+                                AND line.granted_at > statement_timestamp() - make_interval(secs => :turn::float8))))
     RETURNING id, provider, operation, account_id, images, deadline_at
 ), placed AS (
     INSERT INTO line (job_id, provider, operation, account_id, images, until)
@@ -67,12 +69,8 @@ WITH RECURSIVE lane AS (
 SELECT provider, operation FROM lane;
 
 -- name: lock_lanes(provider)$
--- From here to its end the transaction alone decides who goes on to this provider. Null: make the row first.
-SELECT turn FROM lanes WHERE provider = :provider AND operation = '' FOR UPDATE;
-
--- name: make_lane(provider, operation)!
--- A row to lock, and to keep turns in.
-INSERT INTO lanes (provider, operation) VALUES (:provider, :operation) ON CONFLICT DO NOTHING;
+-- From here to its end the transaction alone decides who goes on to this provider.
+SELECT pg_advisory_xact_lock(hashtextextended('line ' || :provider::text, 0));
 
 -- name: survey_lanes(provider, operations, window, slots, images)
 -- What is used up of each lane, and of the whole provider (''): slots taken, and images within the window (seconds).
@@ -92,7 +90,9 @@ LEFT JOIN lanes ON lanes.provider = :provider AND lanes.operation = wanted.opera
 
 -- name: next_in_line(provider, operation, turn, most)
 -- Who goes next in a lane, one of each account after the other, beginning after the account that was served last. The index
--- is stepped through by account, and of each account only the first few are read, however many wait.
+-- is stepped through by account, and of each account only the first few are read, however many wait. had: the images that the
+-- account was granted lately, where they are counted: for longer than a minute, for who has had none in this one may have had
+-- all of the last.
 WITH RECURSIVE later AS (
     (SELECT account_id, 1 AS n FROM line
      WHERE provider = :provider AND operation = :operation AND granted_at IS NULL AND account_id > :turn::uuid
@@ -121,9 +121,13 @@ WITH RECURSIVE later AS (
 ), turns AS MATERIALIZED (
     SELECT account_id, row_number() OVER (ORDER BY half, n) AS turn
     FROM (SELECT account_id, 1 AS half, n FROM later UNION ALL SELECT account_id, 2, n FROM earlier) both_halves
+), lately AS MATERIALIZED (
+    SELECT account_id, sum(images) AS had FROM grants
+    WHERE provider = :provider AND operation = :operation AND at > statement_timestamp() - interval '5 minutes'
+    GROUP BY account_id
 )
-SELECT first.job_id, turns.account_id, first.images, first.until <= now() AS is_over
-FROM turns CROSS JOIN LATERAL (
+SELECT first.job_id, turns.account_id, first.images, first.until <= now() AS is_over, coalesce(lately.had, 0) AS had
+FROM turns LEFT JOIN lately USING (account_id) CROSS JOIN LATERAL (
     SELECT ahead.*, row_number() OVER (ORDER BY place) AS nth
     FROM (
         SELECT job_id, images, until, place FROM line
@@ -146,10 +150,14 @@ WITH picked AS (
     RETURNING jobs.id
 ), granted AS (
     UPDATE line SET granted_at = :clock, not_before = NULL FROM due WHERE line.job_id = due.id
-    RETURNING line.job_id, line.provider, line.operation, line.images
+    RETURNING line.job_id, line.provider, line.operation, line.account_id, line.images
 ), counts AS (
-    INSERT INTO grants (job_id, provider, operation, images, at)
-    SELECT job_id, provider, operation, images, :clock FROM granted WHERE :counted::boolean
+    INSERT INTO grants (job_id, provider, operation, account_id, images, at)
+    SELECT job_id, provider, operation, account_id, images, :clock FROM granted WHERE :counted::boolean
+), gone AS (
+    -- Revived, say, and sent by a process that held nobody back: such a job would be the next one for ever.
+    DELETE FROM line USING jobs
+    WHERE line.job_id = ANY(:ids::uuid[]) AND line.granted_at IS NULL AND jobs.id = line.job_id AND jobs.status <> 'queued'
 )
 SELECT job_id FROM granted;
 
