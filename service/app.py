@@ -107,6 +107,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
         kept_per_run=settings.callbacks.kept_per_run,
     )
     engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
+    endings.also["genrelay_line"] = context.gates.heard
     endings.start()
     stack.push_async_callback(endings.stop)
     inbox.start()

@@ -120,6 +120,12 @@ class Gates(Hall):
         if not gate.is_blocked:
             self.bell.set()
 
+    def heard(self, lane: str) -> None:
+        """Take note that somebody waits in a lane ("provider/operation") since another process took the job in."""
+        provider, _, operation = lane.partition("/")
+        if provider in self._providers:
+            self.joined(provider, operation)
+
     def drop_parked(self) -> None:
         """Forget the hints that wait here: this process is about to stop, and the sweep of another finds their jobs."""
         for name in self._providers:

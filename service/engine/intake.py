@@ -17,6 +17,7 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import SUBMIT, enqueue
+from service.engine.line import join_at_once
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
@@ -81,6 +82,8 @@ async def take_in(
                 return Taken(twin, replayed=True)
         place = await _find_place(context, connection, account_id, request)
         job = await _insert(connection, account_id, job_id, request, place, body)
+        if not await join_at_once(context, connection, job):
+            await enqueue(connection, SUBMIT, job_id)
         reach("intake.before_commit")
     reach("intake.committed")
     metrics.JOBS_CREATED.labels(job.provider, job.operation, str(job.test).lower()).inc()
@@ -235,7 +238,6 @@ async def _insert(
         time=job.created_at,
         data={"sequence": 1, "job": job_json(job, [])},
     )
-    await enqueue(connection, SUBMIT, job_id)
     return job
 
 

@@ -56,6 +56,29 @@ async def join(context: Context, connection: Connection | Pool, job_id: UUID, *,
     return True
 
 
+async def join_at_once(context: Context, connection: Connection, job: Job) -> bool:
+    """Give a new job its place in the transaction that makes it, if its operation is limited: behind nobody's hints then."""
+    gate = context.gates.submits(job.provider, job.operation)
+    if job.test or not gate.limited:
+        return False
+    row = await queries().join_line(
+        connection,
+        id=job.id,
+        queued=Status.QUEUED.value,
+        held=[gate.lane],
+        turn=TURN,
+        closed=[],
+        version=job.version,
+    )
+    if row is None:
+        return False
+    reach("line.joined")
+    # The dispatchers may all be in other processes.
+    await queries().tell_of_line(connection, lane=gate.lane)
+    after_commit(partial(context.gates.joined, job.provider, job.operation))
+    return True
+
+
 async def return_to_line(
     context: Context, connection: Connection, job: Job, not_before: datetime, *, refund: bool = False
 ) -> bool:

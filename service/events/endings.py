@@ -1,9 +1,12 @@
-"""Waking up whoever waits for a job's end: NOTIFY wakes, the table tells, polling stays."""
+"""Waking up whoever waits for a job's end: NOTIFY wakes, the table tells, polling stays.
+
+Its connection listens for others, too: a process needs one session for everything that it is told of.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
@@ -23,6 +26,8 @@ class Endings:
         self._dsn = dsn
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
+        # Further channels, each with who is told; to be filled before `start`.
+        self.also: dict[str, Callable[[str], None]] = {}
         self.listening = False
         self.released = False
 
@@ -81,10 +86,15 @@ class Endings:
             cut = asyncio.Event()
             connection.add_termination_listener(lambda *_: cut.set())
             await connection.add_listener(CHANNEL, self._wake)
+            for channel in self.also:
+                await connection.add_listener(channel, self._pass_on)
             self.listening = True
             await cut.wait()
         finally:
             connection.terminate()
+
+    def _pass_on(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        self.also[channel](str(payload))
 
     def _wake(self, *said: object) -> None:
         for event in self._waiting.get(str(said[-1]), ()):

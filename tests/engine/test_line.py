@@ -414,3 +414,23 @@ async def test_a_dispatcher_decides_only_after_another_one_has_and_sees_what_tha
         await other.execute("UPDATE line SET granted_at = now() WHERE job_id = ANY($1)", mine)
     await deciding
     assert sorted(await granted(driven)) == sorted(mine)
+
+
+async def test_a_limited_job_has_its_place_with_its_own_commit_and_all_processes_are_told(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    limited = {"GENRELAY_PROVIDERS__NOVITA__CONCURRENCY": "1"}
+    async with driven_world(database_url, s3_server, bucket, **limited) as driven:
+        gates = driven.context.gates
+        job = await driven.submit()
+        [place] = await driven.sql("SELECT job_id, granted_at FROM line")
+        assert (place["job_id"], place["granted_at"]) == (uuid(job), None)
+        assert await driven.sql("SELECT 1 FROM pgqueuer WHERE entrypoint = 'submit'") == []
+        gates.bell.clear()
+        gates.submits("novita", "txt2img").waiting = False
+        await driven.sql("SELECT pg_notify('genrelay_line', 'novita/txt2img')")  # as another process does
+        async with asyncio.timeout(10):
+            await gates.bell.wait()
+        assert gates.submits("novita", "txt2img").waiting
+        test = await driven.submit(test_mode={"enabled": True})
+        assert [row["job_id"] for row in await driven.sql("SELECT job_id FROM line")] == [uuid(job)] != [uuid(test)]

@@ -25,6 +25,10 @@ WITH put_off AS (
 )
 SELECT provider, operation FROM put_off;
 
+-- name: tell_of_line(lane)$
+-- Tells every process that somebody has joined a lane.
+SELECT pg_notify('genrelay_line', :lane);
+
 -- name: return_to_line(job_id, not_before, refund)$
 -- A job that had its turn waits again, at its old place; null: it has none. refund: nothing was sent.
 WITH refunded AS (
