@@ -48,9 +48,11 @@ async def listening(
 ) -> AsyncIterator[Listener]:
     """Listen until the block ends; each connection has one request read and one answer given."""
     listener = Listener()
+    open_ends: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         listener.connections += 1
+        open_ends.add(writer)
         try:
             listener.requests.append(await reader.readuntil(b"\r\n\r\n"))
             await answer(reader, writer)
@@ -65,4 +67,8 @@ async def listening(
         yield listener
     finally:
         server.close()
+        # A connection without a request would outlive the test, and its loop.
+        for writer in open_ends:
+            writer.transport.abort()
+        await asyncio.sleep(0)
         await server.wait_closed()
