@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from service.app import Role
 from service.serving import serve as run
 
 GENRELAY = Path(sys.executable).with_name("genrelay")
+# A start also looks who of the others has ended, and two threads that look at once lose the exit status (it becomes 255).
+_LOOKING = threading.Lock()
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["pytest", "service.serving", "aioboto3", "aiobotocore.session", "tests.processes"])
 
@@ -63,15 +66,20 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it has not ended; a stopped one lives."""
-        return self._process.is_alive()
+        with _LOOKING:
+            return self._process.is_alive()
 
     async def start(self) -> None:
         """Start it and return once it is ready."""
-        await asyncio.to_thread(self._process.start)
+        await asyncio.to_thread(self._start)
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http, asyncio.timeout(40):
             while not await self._ready(http):
-                assert self._process.is_alive(), self.tail()
+                assert self.alive, self.tail()
                 await asyncio.sleep(0.02)
+
+    def _start(self) -> None:
+        with _LOOKING:
+            self._process.start()
 
     async def _ready(self, http: httpx.AsyncClient) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -89,8 +97,9 @@ class Process:
             pass
         finally:
             loop.remove_reader(self._process.sentinel)
-        self._process.join(0.1)
-        status = self._process.exitcode
+        with _LOOKING:
+            self._process.join(0.1)
+            status = self._process.exitcode
         assert status is not None, f"still running after {seconds} s; its log ends with\n{self.tail()}"
         return status
 
@@ -105,7 +114,7 @@ class Process:
 
     async def kill(self) -> None:
         """End it for certain; nothing to do when it has ended."""
-        if self._process.is_alive():
+        if self.alive:
             self._process.kill()
             await self.ended()
 
@@ -113,7 +122,7 @@ class Process:
         """Return once it has been stopped (SIGSTOP), by itself or by somebody else."""
         async with asyncio.timeout(seconds):
             while self._state() != "T":
-                assert self._process.is_alive(), self.tail()
+                assert self.alive, self.tail()
                 await asyncio.sleep(0.02)
 
     def _state(self) -> str:

@@ -23,7 +23,11 @@ async def serving(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> Async
     server.lifespan = server.config.lifespan_class(server.config)
     # Not `serve()`: it takes over the process's signals, and looks only ten times a second whether it may stop.
     # No socket of ours either: asyncio sets TCP_NODELAY only on those it makes, and without it an answer takes 40 ms.
-    await server.startup()
+    try:
+        await server.startup()
+    except SystemExit:
+        # It would end the event loop, and pytest would blame every later test that uses the same fixture.
+        raise RuntimeError(f"nothing can listen on {host}:{port}") from None
     try:
         yield f"http://{host}:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

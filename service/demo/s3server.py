@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from service.demo.ports import free_port
 
 REGION = "us-east-1"
 _PARTS = ("master", "volume", "filer", "s3")
@@ -148,22 +149,10 @@ def _identities(server: S3Server) -> dict[str, object]:
 
 def _free_ports() -> dict[str, int]:
     """Pick a free port for each part such that its gRPC twin is free too."""
-    found: list[int] = []
+    found: set[int] = set()
     while len(found) < len(_PARTS):
-        port = 20_000 + secrets.randbelow(12_000)
-        taken = any(abs(port - other) in (0, _GRPC_OFFSET) for other in found)
-        if not taken and _is_free(port) and _is_free(port + _GRPC_OFFSET):
-            found.append(port)
+        found.add(free_port(twin=_GRPC_OFFSET))
     return dict(zip(_PARTS, found, strict=True))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _command(folder: Path, scratch: Path, config: Path, ports: dict[str, int]) -> list[str]:

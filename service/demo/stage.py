@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 
 from service.demo.failures import DemoFailed
+from service.demo.ports import free_port
 from service.demo.processes import Child, clean_environment, genrelay, interruptible, restored_signals, run_once
 from service.demo.s3server import S3Server, S3ServerFailed, is_installed, running_s3
 from service.providers.registry import PROVIDERS
@@ -64,7 +64,7 @@ def running_stage(logs: Path, say: Say) -> Iterator[Stage]:
         provider_key = secrets.token_urlsafe(24)
         sandbox_url = _start_sandbox(stack, logs, provider_key)
         say(f"the sandbox, which plays every provider, listens on {sandbox_url}")
-        port = _free_port()
+        port = free_port()
         environment = _environment(data, port, sandbox_url, provider_key)
         service = Child("genrelay serve", genrelay("serve"), logs / "service.log", environment)
         stack.callback(service.stop)
@@ -118,12 +118,6 @@ def _providers(sandbox_url: str, key: str) -> dict[str, str]:
     """Return what makes the sandbox every provider there is."""
     said = {"BASE_URL": sandbox_url, "API_KEY": key, "OUTPUT_HOSTS": "127.0.0.1"}
     return {f"GENRELAY_PROVIDERS__{name.upper()}__{field}": text for name in PROVIDERS for field, text in said.items()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(url: str, service: Child) -> None:

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from service.db.embedded import EmbeddedServer
 from service.db.pool import open_pool
 from service.db.sql import queries
@@ -44,8 +46,10 @@ async def crash_until_given_up(on: Ground, point: str, like: dict[str, Any]) -> 
                 crashes += 1
                 assert crashes < 10, on.logs()
                 continue
-            async with on.client() as client:
-                assert (await client.get("/livez")).status_code == 200
+            if not await lives(process, on):
+                assert point.startswith("submit"), on.logs()
+                crashes += 1
+                continue
         # A submit's point is also passed before its start is counted, by as many tasks as happen to hint at the job at
         # once: that adds crashes, but no more than the bound above.
         assert crashes > MOST if point.startswith("submit") else crashes == MOST, on.logs()
@@ -68,6 +72,17 @@ async def died(process: Process, on: Ground) -> bool:
     if await until(look) == "buried":
         return False
     assert await process.ended() == -signal.SIGKILL
+    return True
+
+
+async def lives(process: Process, on: Ground) -> bool:
+    """Return whether it answers once the work is given up: a second hint at a submit may have been under way just then."""
+    try:
+        async with on.client() as client:
+            assert (await client.get("/livez")).status_code == 200
+    except httpx.TransportError:
+        assert await process.ended() == -signal.SIGKILL
+        return False
     return True
 
 
