@@ -38,6 +38,8 @@ async def _stop(server: uvicorn.Server) -> None:
     for listening in server.servers:
         listening.close()
     # What was accepted a moment ago is known to the server only after some turns of the loop.
+    while any(_is_accepting(task) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
     for _ in range(4):
         await asyncio.sleep(0)
     for connection in list(server.server_state.connections):
@@ -48,7 +50,16 @@ async def _stop(server: uvicorn.Server) -> None:
         for request in late:
             request.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+    # A request that was canceled leaves its connection open, which would outlive the loop.
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+    await asyncio.sleep(0)
     await server.lifespan.shutdown()
+
+
+def _is_accepting(task: asyncio.Task[object]) -> bool:
+    """Tell whether a task of asyncio's own is making the transport of a connection that was accepted."""
+    return "_accept_connection2" in getattr(task.get_coro(), "__qualname__", "")
 
 
 @dataclass(frozen=True)
