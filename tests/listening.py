@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.serving import close_when_accepted
+
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -66,7 +68,7 @@ async def listening(
     try:
         yield listener
     finally:
-        server.close()
+        await close_when_accepted(server)
         # A connection without a request would outlive the test, and its loop.
         for writer in open_ends:
             writer.transport.abort()

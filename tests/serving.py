@@ -36,12 +36,7 @@ async def serving(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> Async
 
 async def _stop(server: uvicorn.Server) -> None:
     for listening in server.servers:
-        listening.close()
-    # What was accepted a moment ago is known to the server only after some turns of the loop.
-    while any(_is_accepting(task) for task in asyncio.all_tasks()):
-        await asyncio.sleep(0)
-    for _ in range(4):
-        await asyncio.sleep(0)
+        await close_when_accepted(listening)
     for connection in list(server.server_state.connections):
         connection.shutdown()
     requests = set(server.server_state.tasks)
@@ -57,8 +52,17 @@ async def _stop(server: uvicorn.Server) -> None:
     await server.lifespan.shutdown()
 
 
+async def close_when_accepted(server: asyncio.Server) -> None:
+    """Stop listening, once what was accepted a moment ago has become a connection: asyncio would lose its socket else."""
+    loop = asyncio.get_running_loop()
+    for each in server.sockets:
+        loop.remove_reader(each)
+    while any(_is_accepting(task) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+    server.close()
+
+
 def _is_accepting(task: asyncio.Task[object]) -> bool:
-    """Tell whether a task of asyncio's own is making the transport of a connection that was accepted."""
     return "_accept_connection2" in getattr(task.get_coro(), "__qualname__", "")
 
 

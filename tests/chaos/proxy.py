@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.serving import close_when_accepted
+
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
@@ -92,7 +94,7 @@ async def tcp_proxy(host: str, port: int) -> AsyncIterator[tuple[Proxy, int]]:
     try:
         yield proxy, server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await close_when_accepted(server)
         proxy.cut()
 
 
@@ -104,5 +106,5 @@ async def unix_proxy(path: str, upstream: str) -> AsyncIterator[Proxy]:
     try:
         yield proxy
     finally:
-        server.close()
+        await close_when_accepted(server)
         proxy.cut()

@@ -20,7 +20,7 @@ from service.engine.submit import submit
 from tests.engine.driven import Driven, driven_world, uuid
 from tests.engine.lining import next_round, waiting
 from tests.engine.test_gates import Clock
-from tests.serving import serving
+from tests.serving import close_when_accepted, serving
 from tests.world import World, free_port, running_world, until
 
 DEAD = "GENRELAY_PROVIDERS__NOVITA__BASE_URL"
@@ -224,7 +224,7 @@ async def hanging_provider() -> AsyncIterator[tuple[str, Hanging]]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", provider
     finally:
-        server.close()
+        await close_when_accepted(server)
 
 
 def modelslab(prompt: str = "a lighthouse at dawn") -> dict[str, Any]:
