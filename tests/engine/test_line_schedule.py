@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.demo.s3server import S3Server
 from service.engine.dispatch import Dispatcher
-from tests.engine.driven import Driven, driven_world, uuid
+from tests.engine.conftest import Limited
+from tests.engine.driven import Driven, uuid
 from tests.engine.lining import TXT2IMG
 from tests.engine.test_schedule import PROMPTS, STEPS, Schedule
 
@@ -46,15 +46,17 @@ class LimitedSchedule(Schedule):
 
 
 @pytest.fixture
-async def limited(database_url: str, s3_server: S3Server, bucket: str) -> AsyncIterator[Driven]:
+async def one_at_a_time(limited: Limited) -> AsyncIterator[Driven]:
     """A world without workers where the provider may have one txt2img job at a time."""
-    async with driven_world(database_url, s3_server, bucket, **{TXT2IMG + "CONCURRENCY": "1"}) as driven:
+    async with limited(**{TXT2IMG + "CONCURRENCY": "1"}) as driven:
         yield driven
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + len(PROMPTS)))
-async def test_in_any_order_and_at_the_same_time_the_line_tells_the_truth(limited: Driven, seed: int) -> None:
-    schedule = LimitedSchedule(limited, await limited.submit(PROMPTS[seed % len(PROMPTS)]), random.Random(seed))
+async def test_in_any_order_and_at_the_same_time_the_line_tells_the_truth(one_at_a_time: Driven, seed: int) -> None:
+    schedule = LimitedSchedule(
+        one_at_a_time, await one_at_a_time.submit(PROMPTS[seed % len(PROMPTS)]), random.Random(seed)
+    )
     for _ in range(STEPS):
         await schedule.step()
     await schedule.finish()

@@ -11,8 +11,8 @@ import pytest
 from service.net.policy import GuardPolicy
 from service.webhook_checks.reaching import _plain, reach
 from service.webhook_checks.report import Step
+from tests.certificates import make_certificate, server_side, trusting
 from tests.listening import answering, http_answer, listening, ok
-from tests.webhook_checks.certificates import make_certificate, server_side, trusting
 from tests.world import free_port
 
 LOCAL = GuardPolicy((ip_network("127.0.0.0/8"), ip_network("::1/128")))
