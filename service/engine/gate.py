@@ -17,7 +17,7 @@ from service.engine.breaker import Breaker, Went
 from service.engine.limits import Limits
 from service.net.calls import AnswerLostError, NothingTriedError, NotSentError
 
-LOOK_UP = "look_up"  # in the place of an operation's name
+LOOK_UP = "*look-ups"  # in the place of an operation's name, and none that an operation can have
 LONGEST_TOLD = 3600.0  # seconds
 LONGEST_PAUSE = 60.0  # seconds, when nothing was told
 _MOST_PARKED = 10_000
@@ -107,7 +107,7 @@ class Gate:
     """The way to one operation of a provider, or to its read-backs.
 
     limits: the operation's own, over all processes. limited: whether these or the whole provider's ask for a grant.
-    waiting: whether anybody is known to wait in line for it.
+    waiting: whether anybody is known to wait in line for it. longest_told: seconds for which the provider is obeyed at most.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class Gate:
         self.limited = limits.any or whole.any
         self.room = room
         self.waiting = False
+        self.longest_told = LONGEST_TOLD
         # What the dispatcher found lacking for those who wait.
         self.lacks = ""
         self._hall = hall
@@ -197,7 +198,7 @@ class Gate:
             self._refusals += 1
         own = 2.0 ** min(self._refusals - 1, 30)
         # Obeyed, but a provider that says "at once" again and again does not get a loop of submits.
-        pause = min(LONGEST_PAUSE, own) if told is None else max(min(told, LONGEST_TOLD), min(10.0, own / 2))
+        pause = min(LONGEST_PAUSE, own) if told is None else max(min(told, self.longest_told), min(10.0, own / 2))
         self._paused_until = max(self._paused_until, now + pause)
 
     @property

@@ -37,7 +37,7 @@ class Gates(Hall):
         self.turn = asyncio.Semaphore(max(1, size // 8))
         self._providers = providers
         for name, provider in providers.items():
-            self._make(name, LOOK_UP, Room(size // 2, doubted=False), Limits(), Limits())
+            self._make_look_ups(name, Room(size // 2, doubted=False))
             for operation in provider.operations:
                 self.submits(name, operation)
 
@@ -62,6 +62,10 @@ class Gates(Hall):
         breaker = Breaker(provider, operation, self._settings.breaker, self.now)
         gate = self.gates[provider, operation] = Gate(self, breaker, provider, operation, room, limits, whole)
         return gate
+
+    def _make_look_ups(self, provider: str, room: Room) -> None:
+        # One job's answer closes it for all, and what they wait for lives an hour.
+        self._make(provider, LOOK_UP, room, Limits(), Limits()).longest_told = self._settings.reconcile.max_seconds
 
     def look_ups(self, provider: str) -> Gate:
         """Return the way to a provider's read-backs."""

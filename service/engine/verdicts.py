@@ -52,7 +52,7 @@ def _after_trouble(context: Context, locked: Locked, retry_after: float | None) 
     """Return when to ask again after a read-back without an answer: soon, for outputs do not live long."""
     settings, job = context.settings.reconcile, locked.job
     pause = backoff(job.tries, min(READ_BACK_PAUSE, settings.first_seconds), settings.max_seconds)
-    told_to = timedelta(seconds=min(retry_after or 0.0, 3600.0))
+    told_to = timedelta(seconds=min(retry_after or 0.0, settings.max_seconds))
     return min(locked.now + max(pause, told_to), max(job.deadline_at, locked.now))
 
 

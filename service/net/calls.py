@@ -15,6 +15,8 @@ from service.net.transport import PooledTransport
 from service.providers.contract import HttpCall, HttpReply
 
 MAX_REPLY_BYTES = 16 * 2**20
+# Characters of a key that don't come by chance in a picture's base64; no real key is as short.
+_SHORTEST_SECRET = 8
 
 
 class NotSentError(Exception):
@@ -67,7 +69,7 @@ async def send(
     """Send a call and read its answer.
 
     timeout: seconds for the whole of it. not_after: on `clock`; later nothing is sent. max_bytes: of the answer. secret: our
-    key, which is taken out of the answer's body should the provider repeat it.
+    key, which is taken out of the answer's body should the provider repeat it, unless it is too short to be one.
     Raises NotSentError or AnswerLostError; their texts name the kind of trouble and neither URL nor headers.
     """
     watch = _Watch(not_after, clock)
@@ -87,7 +89,9 @@ async def send(
         raise NothingTriedError(type(error).__name__) from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise (AnswerLostError if watch.sent else NotSentError)(type(error).__name__) from None
-    return replace(reply, body=reply.body.replace(secret.encode(), b"[key]")) if secret else reply
+    return (
+        replace(reply, body=reply.body.replace(secret.encode(), b"[key]")) if len(secret) >= _SHORTEST_SECRET else reply
+    )
 
 
 async def _whole_reply(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> HttpReply:

@@ -194,6 +194,23 @@ def test_nobody_is_told_to_wait_for_more_than_an_hour(gate: Gate) -> None:
     assert gate.opens_in == 3600
 
 
+def test_read_backs_are_kept_waiting_no_longer_than_between_two_polls_for_outputs_do_not_live_long(
+    gates: Gates,
+) -> None:
+    gate = gates.look_ups("novita")
+    gate.pause(7200)
+    assert gate.opens_in == 300
+
+
+def test_an_operation_called_look_up_is_an_operation_like_any_other(clock: Clock) -> None:
+    name = "GENRELAY_PROVIDERS__MODELSLAB__OPERATIONS__LOOK_UP__"
+    gates = make_gates(clock, **{name + "PATH": "/api/v1/enterprise/realtime/look_up", name + "CONCURRENCY": "1"})
+    gate = gates.submits("modelslab", "look_up")
+    assert gate is not gates.look_ups("modelslab")
+    assert gate.limited
+    assert gate in gates.lanes()
+
+
 def test_limits_are_found_by_every_spelling_of_an_operations_name(clock: Clock) -> None:
     seedream = "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__SEEDREAM_4_0__CONCURRENCY"
     gates = make_gates(clock, **{seedream: "3", TXT2IMG + "IMAGES_PER_MINUTE": "60"})

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.demo.s3server import S3Server
 from service.providers.registry import PROVIDERS
+from tests.api.answers import count, paths_of
 from tests.engine.driven import Driven, driven_world, event
-from tests.world import World, free_port
+from tests.world import World, free_port, job_body
 
 OPERATIONS = [(name, operation) for name, provider in PROVIDERS.items() for operation in provider.operations]
 STATUSES = {"TASK_STATUS_SUCCEED": "succeeded", "TASK_STATUS_FAILED": "failed"}
@@ -73,8 +76,40 @@ async def test_a_mock_is_not_believed_for_a_job_that_is_no_test(driven: Driven) 
     assert await driven.verdicts(job) == ["contradicted"]
 
 
-async def test_test_jobs_are_counted_apart(world: World) -> None:
-    await world.run(**test_job("novita", "txt2img"))
-    text = (await world.client.get("/metrics")).text
-    ended = [line for line in text.splitlines() if line.startswith("genrelay_jobs_ended_total")]
-    assert any('test="true"' in line and 'operation="txt2img"' in line for line in ended)
+async def test_without_a_public_url_no_operation_can_be_tested(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with driven_world(database_url, s3_server, bucket, GENRELAY_PUBLIC_URL="") as driven:
+        for provider, operation in OPERATIONS:
+            for status in STATUSES:
+                answer = await driven.client.post("/v1/jobs", json=test_job(provider, operation, status))
+                assert paths_of(answer) == {"test_mode"}, (provider, operation)
+                [error] = answer.json()["errors"]
+                assert "GENRELAY_PUBLIC_URL" in error["rule"]
+        assert await count(driven, "jobs") == 0
+        assert driven.sandbox.submits == []
+        # Paid jobs are polled then.
+        assert (await driven.client.post("/v1/jobs", json=job_body())).status_code == 202
+
+
+async def test_test_jobs_are_counted_apart(driven: Driven) -> None:
+    counted = ("genrelay_jobs_created", "genrelay_submits", "genrelay_jobs_ended")
+    before = await _counts(driven)
+    for kind in ("false", "true"):
+        asked = test_job("novita", "txt2img") if kind == "true" else {}
+        job = await driven.drive(await driven.submit(**asked))
+        assert (job["status"], job["test"]) == ("succeeded", kind == "true")
+        after = await _counts(driven)
+        assert after - before == Counter({(name, kind): 1 for name in counted})
+        before = after
+
+
+async def _counts(driven: Driven) -> Counter[tuple[str, str]]:
+    """Return what is counted of Novita's txt2img under each value of the label `test`, whatever the other labels say."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for family in text_string_to_metric_families((await driven.client.get("/metrics")).text):
+        for sample in family.samples:
+            where = (sample.labels.get("provider"), sample.labels.get("operation"))
+            if "test" in sample.labels and sample.name.endswith("_total") and where == ("novita", "txt2img"):
+                counts[family.name, sample.labels["test"]] += int(sample.value)
+    return counts

@@ -61,3 +61,34 @@ async def test_within_its_window_a_call_is_sent() -> None:
             reply = await send(client, call, timeout=2, not_after=10.0, clock=lambda: 9.9)
         assert (reply.status, reply.body) == (200, b"{}")
     assert len(listener.requests) == 1
+
+
+SECRET = "sk-the-operators-key"
+
+
+async def _told(answer: bytes, secret: str) -> str:
+    """Return what is left of an answer's body."""
+    async with listening(answering(ok(answer))) as listener, provider_client() as client:
+        call = HttpCall("POST", f"http://127.0.0.1:{listener.port}/", {}, b"{}")
+        return (await send(client, call, timeout=2, secret=secret)).body.decode()
+
+
+async def test_our_key_is_taken_out_of_an_answer_wherever_it_stands() -> None:
+    quoting = f'{{"message": "no such key: {SECRET}", "meta": {{"key": "{SECRET}", "keys": ["{SECRET}{SECRET}"]}}}}'
+    told = '{"message": "no such key: [key]", "meta": {"key": "[key]", "keys": ["[key][key]"]}}'
+    assert await _told(quoting.encode(), secret=SECRET) == told
+
+
+async def test_an_answer_without_our_key_stays_as_it_came() -> None:
+    answer = '{"message": "no such key: sk-the-operators", "shown": "…"}'
+    assert await _told(answer.encode(), secret=SECRET) == answer
+    assert await _told(answer.encode(), secret="") == answer
+
+
+async def test_a_key_that_is_too_short_to_be_one_does_not_spoil_a_picture_that_holds_its_letters() -> None:
+    """Three letters come in every third picture's base64."""
+    async with provider_client() as client:
+        for secret, came in (("any", b"R0lGODany+d"), ("R0lGODany", b"[key]+d")):
+            async with listening(answering(ok(b"R0lGODany+d"))) as listener:
+                call = HttpCall("GET", f"http://127.0.0.1:{listener.port}/", {})
+                assert (await send(client, call, timeout=5, secret=secret)).body == came

@@ -8,6 +8,7 @@ import pytest
 
 from service.providers.configured import configure_operations
 from service.providers.contract import Operation, OperationConfig
+from service.providers.registry import PROVIDERS
 
 KNOWN = {
     "txt2img": Operation("txt2img", "/v3/async/txt2img", {}, example={"a": 1}, native_test_mode=True),
@@ -55,6 +56,12 @@ def test_added_operation_is_spelled_like_its_path_where_they_agree(name: str, pa
     operations = configure(**{name: OperationConfig(path=path, outputs=("video",))})
     assert set(operations) == {*KNOWN, shown}
     assert operations[shown] == Operation(shown, path, {}, outputs=("video",))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_name_of_an_added_operation_may_have_what_paths_have(provider: str) -> None:
+    path = {"novita": "/v3/async/foo_bar-2.0", "modelslab": "/api/v1/enterprise/realtime/foo_bar-2.0"}[provider]
+    assert "foo_bar-2.0" in PROVIDERS[provider].configured({"foo_bar_2_0": OperationConfig(path=path)}).operations
 
 
 def test_added_operation_can_be_switched_off_without_deleting_it_from_the_settings() -> None:
