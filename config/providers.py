@@ -26,9 +26,15 @@ OutputKind = Literal["image", "video", "audio"]
 class OperationSettings(Section):
     """One operation: `…__OPERATIONS__<NAME>__…`, where NAME is written like TXT2IMG or SEEDREAM_4_0."""
 
-    enabled: bool = Field(True, description="`false` takes the operation away.")
+    enabled: bool = Field(
+        True,
+        description="`false` takes the operation away: jobs that wait for it fail at once."
+        " One that a worker's settings don't name at all is left to other workers, until its jobs' deadlines.",
+    )
     path: str | None = Field(
-        None, description="Where the operation lives below the base URL; with it, operations can be added."
+        None,
+        description="Where the operation lives below the base URL; with it, operations can be added (of Novita's those"
+        " that answer with a task: `/v3/async/…` and `/v3beta/…`).",
     )
     webhook: bool | None = Field(
         None, description="Whether an added operation takes our callback URL; else it is polled."

@@ -57,7 +57,8 @@ EXPLANATIONS = {
     "destination_trouble": "`detail` says what the bucket answered and what to change.",
     "too_many_checks": "A check sends jobs and waits for callbacks, so few run at once, and one per account. Repeat it after "
     "`Retry-After` seconds.",
-    "unavailable": "The database is away, or a limit is reached. Repeat the request after `Retry-After` seconds.",
+    "unavailable": "The database is away, a limit is reached, or the service is about to stop. Repeat the request after "
+    "`Retry-After` seconds.",
     "internal": "It was logged under the request's id.",
 }
 

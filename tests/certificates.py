@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -11,22 +12,27 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def make_certificate(folder: Path, host: str = "localhost", *, days: int = 2) -> Path:
-    """Write a key and a self-signed certificate for a host; negative days: it ended so long ago."""
+def make_certificate(
+    folder: Path, host: str = "localhost", *, begins: int = -10, days: int = 2, issuer: Path | None = None
+) -> Path:
+    """Write a key and a certificate for a host, a name or an address; returns the file with both.
+
+    begins, days: first and last day, counted from now. issuer: another such file whose key signs it, else its own does.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(name if issuer is None else x509.load_pem_x509_certificate(issuer.read_bytes()).subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=10))
+        .not_valid_before(now + dt.timedelta(days=begins))
         .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_name_host(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .sign(key if issuer is None else _read_key(issuer), hashes.SHA256())
     )
     path = folder / f"{host}.pem"
     secret = key.private_bytes(
@@ -34,6 +40,19 @@ def make_certificate(folder: Path, host: str = "localhost", *, days: int = 2) ->
     )
     path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def _name_host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _read_key(certificate: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(certificate.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
 
 
 def server_side(certificate: Path) -> ssl.SSLContext:

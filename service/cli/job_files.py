@@ -34,6 +34,7 @@ def read_job(
     given = read_bytes(file)
     text = given.decode("utf-8", errors="replace")
     if is_curl(text):
+        _check_encoding(given, file)
         return _from_curl(text, file, provider, operation, list_providers)
     if (provider is None) != (operation is None):
         raise Failure("--provider and --operation go together", status=ExitStatus.USAGE)
@@ -70,6 +71,15 @@ def _from_curl(
         hint=None if found else "Say what it is with --provider and --operation.",
         status=ExitStatus.USAGE,
     )
+
+
+def _check_encoding(given: bytes, file: str) -> None:
+    """Raise Failure for another encoding than UTF-8: a shell would send its bytes, which are no JSON."""
+    try:
+        given.decode()
+    except UnicodeDecodeError:
+        title = f"the curl command in {name_of(file)} is not UTF-8"
+        raise Failure(title, hint="Save the file as UTF-8.", status=ExitStatus.USAGE) from None
 
 
 def _wrap(provider: str, operation: str, body: dict[str, Any]) -> dict[str, Any]:

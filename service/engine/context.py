@@ -88,16 +88,25 @@ class Context:
 
     def submit_timeout(self, job: Job) -> float:
         """Return the seconds that a submit of the job may take."""
-        settings = self.provider_settings(job.provider)
-        return settings.call_timeout_seconds if self.answers_with_the_result(job) else settings.submit_timeout_seconds
+        return self.timeout(job.provider, is_call=self.answers_with_the_result(job))
+
+    def timeout(self, provider: str, *, is_call: bool) -> float:
+        """Return the seconds that a submit to a provider may take. is_call: its answer is the result itself."""
+        settings = self.provider_settings(provider)
+        return settings.call_timeout_seconds if is_call else settings.submit_timeout_seconds
 
     def provider_settings(self, name: str) -> ProviderSettings:
         """Return a provider's settings."""
         return getattr(self.settings.providers, name)  # type: ignore[no-any-return]
 
-    def _remembered(self, job: Job) -> Operation | None:
+    def remembered(self, job: Job) -> Operation | None:
         """Return what a job asks for, also if the operator has switched it off since: the job goes on all the same."""
         return self.operation(job) or self.provider(job.provider).taken_away.get(job.operation)
+
+    def knows(self, provider: str, operation: str) -> bool:
+        """Whether the settings of this process name an operation, be it switched off; those of others may name more."""
+        known = self.providers.get(provider)
+        return known is not None and (operation in known.operations or operation in known.taken_away)
 
     def can_look_up(self, job: Job) -> bool:
         """Whether we know where to ask about the job's task.
@@ -105,14 +114,14 @@ class Context:
         Where a task's place depends on its operation, which the settings may have lost since, another task of the same
         number may be found elsewhere; only an echo of our URL would tell.
         """
-        return self.provider(job.provider).echoes_callback_url or self._remembered(job) is not None
+        return self.provider(job.provider).echoes_callback_url or self.remembered(job) is not None
 
     def output_hosts(self, job: Job) -> list[str]:
         """Return the hosts that the job's outputs may come from."""
         settings = self.provider_settings(job.provider)
         if "output_hosts" in settings.model_fields_set:
             return settings.output_hosts
-        operation = self._remembered(job)
+        operation = self.remembered(job)
         return ["*"] if operation is None or operation.outputs_anywhere else settings.output_hosts
 
     def access(self, name: str) -> ProviderAccess | None:

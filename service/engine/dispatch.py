@@ -63,8 +63,11 @@ class Dispatcher:
     async def round(self) -> None:
         """Look at every lane where anybody waits, and is not known to wait for what has not happened yet."""
         waiting: dict[str, list[str]] = {}
+        anybody = False
         async for row in queries().waiting_lanes(self._context.pool):
-            if row["provider"] in self._context.providers:
+            anybody = True
+            # Of what only other processes offer we know neither the limits nor the way.
+            if self._context.knows(row["provider"], row["operation"]):
                 waiting.setdefault(row["provider"], []).append(row["operation"])
         self._note(waiting)
         pauses = []
@@ -74,7 +77,7 @@ class Dispatcher:
                 await self._dispatch(provider, operations)
             pauses += [lane.blocked_for for lane in lanes]
         self._pause = min(pauses, default=None)
-        await self._count(waiting)
+        await self._count(at_once=not anybody)
 
     def _note(self, waiting: dict[str, list[str]]) -> None:
         for gate in self._context.gates.lanes():
@@ -129,9 +132,9 @@ class Dispatcher:
             reach("line.granted")
             log.info("line.granted", provider=found.provider, count=len(granted))
 
-    async def _count(self, waiting: dict[str, list[str]]) -> None:
+    async def _count(self, *, at_once: bool) -> None:
         """Bring the metric up to date, not too often: it counts the whole line."""
-        if time.monotonic() - self._counted_at < _COUNT and waiting:
+        if time.monotonic() - self._counted_at < _COUNT and not at_once:
             return
         self._counted_at = time.monotonic()
         rows = queries().count_line(self._context.pool)

@@ -15,6 +15,17 @@ def deadline_exceeded(seconds: int, doing: str, why: str = "") -> JobError:
     )
 
 
+def not_offered(seconds: int, provider: str, operation: str) -> JobError:
+    """The deadline passed, and the settings of whoever saw it do not name the operation."""
+    return JobError(
+        ErrorCode.DEADLINE_EXCEEDED,
+        f"the job was still queued when its deadline of {seconds} s passed: no worker that offers {operation} at {provider}"
+        " took it up",
+        f"the operator looks whether every worker's settings name it (GENRELAY_PROVIDERS__{provider.upper()}__OPERATIONS__…);"
+        " then retry",
+    )
+
+
 def submit_unknown(*, calls_back: bool = True) -> JobError:
     """Nobody can tell whether the provider ran it."""
     ever = "no callback came" if calls_back else "this operation never calls back"

@@ -10,20 +10,22 @@ from uuid import UUID
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
+from service.engine.attempts import begin_attempt, offers
 from service.engine.context import Context, backoff
 from service.engine.gate import Visit
 from service.engine.ledger import SUBMIT, Locked, lock, postpone, record
-from service.engine.line import TURN, join
+from service.engine.line import TURN, hand_over, join
 from service.engine.starting import begin
 from service.engine.unclear import watch
 from service.engine.verdicts import fail
+from service.jobs.errors import JobError
 from service.jobs.lifecycle import Happening, Status, SubmitState, decide
 from service.jobs.model import Job, read_job
 from service.points import reach
 from service.providers.contract import ProviderAccess
-from service.providers.registry import PROVIDERS
 
 _FULL, _LONGEST = 0.5, 10.0  # seconds until a test job that found no room tries again: at first, and at last
+_LONGEST_FOR_OTHERS = 60.0  # seconds at last, where only other processes can let it go
 _Ready = tuple[Job, ProviderAccess | None, bytes, float]
 
 
@@ -76,8 +78,9 @@ async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
         in_flight=SubmitState.IN_FLIGHT.value,
         worker_id=context.worker_id,
         silence=context.silence,
+        window=context.settings.submit.window_seconds,
         late=context.grace * 0.9,
-        providers=[name for name in PROVIDERS if context.access(name) is not None],
+        **offers(context),
         held=context.gates.held(),
         turn=TURN,
         closed=closed,
@@ -134,8 +137,11 @@ async def _begin_again(context: Context, job_id: UUID) -> Intent | None:
 async def _intend(context: Context, connection: Connection, locked: Locked) -> _Ready | None:
     job = locked.job
     if job.deadline_at <= locked.now:
-        error = errors.deadline_exceeded(job.deadline_seconds, "queued", await _why(context, connection, job))
+        error = await _too_late(context, connection, job)
         await fail(context, connection, locked, error, happening=Happening.DEADLINE_PASSED)
+        return None
+    if not context.knows(job.provider, job.operation):
+        await _leave_to_others(context, connection, locked)
         return None
     access = context.access(job.provider)
     if access is None and not context.mocks(job):
@@ -156,9 +162,7 @@ async def _intend(context: Context, connection: Connection, locked: Locked) -> _
         due_at=min(locked.now + timedelta(seconds=context.silence), job.deadline_at),
     )
     assert begun is not None
-    body = await queries().begin_attempt(
-        connection, job_id=job.id, number=attempt, run=job.run, worker_id=context.worker_id
-    )
+    body = await begin_attempt(context, connection, job, attempt)
     if body is None:
         # Nothing was sent, and a retry is to hear of the input, not of a second charge.
         await queries().end_attempt(
@@ -181,6 +185,22 @@ async def _must_wait(context: Context, connection: Connection, locked: Locked) -
     pause = max(backoff(job.tries, _FULL, _LONGEST), timedelta(seconds=gate.opens_in))
     await postpone(connection, locked, min(locked.now + pause, job.deadline_at), tries=job.tries + 1)
     return True
+
+
+async def _leave_to_others(context: Context, connection: Connection, locked: Locked) -> None:
+    """Leave a job to processes whose settings name its operation: ours may be the older ones, or the newer."""
+    job = locked.job
+    if job.test:
+        pause = backoff(job.tries, _FULL, _LONGEST_FOR_OTHERS)
+        await postpone(connection, locked, min(locked.now + pause, job.deadline_at), tries=job.tries + 1)
+    else:
+        await hand_over(connection, job)
+
+
+async def _too_late(context: Context, connection: Connection, job: Job) -> JobError:
+    if context.knows(job.provider, job.operation):
+        return errors.deadline_exceeded(job.deadline_seconds, "queued", await _why(context, connection, job))
+    return errors.not_offered(job.deadline_seconds, job.provider, job.operation)
 
 
 async def _why(context: Context, connection: Connection, job: Job) -> str:

@@ -211,11 +211,9 @@ async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None,
             await _judge_in(context, connection, job, inbox, ask, found)
             reach("judge.before_commit")
     except asyncpg.UniqueViolationError:
-        # The candidate is another job's task: whoever named it, it is not ours.
-        inbox.verdicts |= dict.fromkeys(inbox.asks, Verdict.FOREIGN)
-        inbox.asks.clear()
+        # Another job has taken the candidate in this moment, so now it is seen to be that one's.
         async with context.transaction() as connection:
-            await _judge_in(context, connection, job, inbox, None, None)
+            await _judge_in(context, connection, job, inbox, ask, found)
     reach("judge.committed")
     for callback_id, said in inbox.verdicts.items():
         metrics.CALLBACKS_JUDGED.labels(job.provider, said.value).inc()
@@ -252,7 +250,7 @@ async def _adopt(
     context: Context, connection: Connection, locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox
 ) -> tuple[Locked, Any]:
     """Make a candidate out of a callback the job's task, if the provider itself echoes our URL for it."""
-    proven = _is_proven(context, locked.job, found)
+    proven = _is_proven(context, locked.job, found) and not await _is_anothers(connection, locked.job, ask)
     silent = isinstance(found.outcome, LookUpUnavailable) or _is_too_new(locked, ask, found, inbox)
     if silent or not proven:
         if not silent:
@@ -263,10 +261,6 @@ async def _adopt(
         await queries().end_start(connection, id=locked.job.id)
         inbox.asks.clear()
         return locked, None
-    # Candidates other than the one that was asked about are somebody else's.
-    for callback_id in [i for i, other in inbox.asks.items() if other.task_id != ask.task_id]:
-        inbox.verdicts[callback_id] = Verdict.FOREIGN
-        del inbox.asks[callback_id]
     adopted = await record(
         connection,
         locked,
@@ -275,6 +269,10 @@ async def _adopt(
         submitted_at=locked.now,
         due_at=first_poll(context, locked),
     )
+    # Candidates other than the one that was asked about are somebody else's.
+    for callback_id in [i for i, other in inbox.asks.items() if other.task_id != ask.task_id]:
+        inbox.verdicts[callback_id] = Verdict.FOREIGN
+        del inbox.asks[callback_id]
     return adopted or locked, found.outcome
 
 
@@ -286,13 +284,17 @@ def _is_too_new(locked: Locked, ask: AskAbout, found: ReadBack, inbox: Inbox) ->
 
 async def _dismiss(connection: Connection, locked: Locked, ask: AskAbout, inbox: Inbox) -> None:
     """Give the callbacks that name this candidate their verdict; those that name another one keep their turn."""
-    job = locked.job
-    others = await queries().task_belongs_to_another(
-        connection, provider=job.provider, task_id=ask.task_id, job_id=job.id
-    )
+    others = await _is_anothers(connection, locked.job, ask)
     for callback_id in [i for i, other in inbox.asks.items() if other.task_id == ask.task_id]:
         inbox.verdicts[callback_id] = Verdict.FOREIGN if others else Verdict.UNPROVEN
         del inbox.asks[callback_id]
+
+
+async def _is_anothers(connection: Connection, job: Job, ask: AskAbout) -> bool:
+    """Whether a candidate is another job's task already: then whoever named it, it is not ours."""
+    return bool(
+        await queries().task_belongs_to_another(connection, provider=job.provider, task_id=ask.task_id, job_id=job.id)
+    )
 
 
 def _is_proven(context: Context, job: Job, found: ReadBack) -> bool:

@@ -79,6 +79,16 @@ async def join_at_once(context: Context, connection: Connection, job: Job) -> bo
     return True
 
 
+async def hand_over(connection: Connection, job: Job) -> None:
+    """Put a leased job in line for the processes that offer its operation; this one does not. What it was granted is void."""
+    lane = f"{job.provider}/{job.operation}"
+    await queries().join_line(
+        connection, id=job.id, queued=Status.QUEUED.value, held=[], turn=TURN, closed=[lane], version=job.version
+    )
+    await queries().tell_of_line(connection, lane=lane)
+    reach("line.joined")
+
+
 async def return_to_line(
     context: Context, connection: Connection, job: Job, not_before: datetime, *, refund: bool = False
 ) -> bool:

@@ -7,6 +7,7 @@ import time
 
 import structlog
 
+from service.db.sql import queries
 from service.engine.context import BIG, Context
 from service.engine.gate import Visit
 from service.ids import show
@@ -32,12 +33,16 @@ async def read_back(context: Context, job: Job, task_id: str, visit: Visit | Non
     if visit is None:
         # It seems to be down and is left alone, or as many as may are asking already.
         return ReadBack(LookUpUnavailable(gate.trouble or "busy", gate.opens_in or None))
+    sent_to = None
+    if not provider.echoes_callback_url:
+        # Nothing would tell another task of the same number, and the settings may have moved the operation since.
+        sent_to = await queries().sent_to(context.pool, job_id=job.id, number=job.attempt)
     timeout = context.provider_settings(job.provider).look_up_timeout_seconds
     began = time.monotonic()
     try:
         reply = await send(
             context.provider_client,
-            provider.look_up_call(access, job.operation, task_id),
+            provider.look_up_call(access, job.operation, task_id, sent_to),
             timeout=timeout,
             max_bytes=context.settings.outputs.max_answer_bytes,
             secret=access.api_key,

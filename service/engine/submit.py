@@ -21,13 +21,13 @@ from service import metrics
 from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
 from service.engine import errors
+from service.engine.attempts import RECORDING
 from service.engine.context import BIG, Context
 from service.engine.intent import Intent, take_up
 from service.engine.ledger import SUBMIT
 from service.engine.mocks import send_mock
 from service.engine.outcome import record_outcome
 from service.engine.starting import after_exception
-from service.engine.unclear import RECORDING
 from service.ids import show
 from service.jobs.model import Job
 from service.net.calls import AnswerLostError, NotSentError, send

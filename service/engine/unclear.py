@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine import errors
+from service.engine.attempts import find_attempt
 from service.engine.context import Context, backoff
 from service.engine.gate import LONGEST_PAUSE, LONGEST_TOLD
 from service.engine.ledger import SETTLE, Locked, enqueue, record
@@ -15,7 +16,6 @@ from service.engine.verdicts import READ_BACK_PAUSE, fail
 from service.jobs.lifecycle import Happening, SubmitState
 from service.jobs.model import Job
 
-RECORDING = 60.0  # seconds for which an outcome is held while the database is away
 _PATIENCE = 2.5  # times the silence after which other work is taken up by somebody else
 _MAX_SUBMITS = 5  # of a run whose outcome stayed unclear
 
@@ -81,7 +81,7 @@ async def leave_unclear(context: Context, connection: Connection, locked: Locked
         else:
             await fail(context, connection, locked, errors.mock_lost(reason))
         return
-    if context.answers_with_the_result(job):
+    if (await find_attempt(context, connection, job)).is_call:
         # No callback will ever tell.
         await _end_unclear(context, connection, locked)
         return
@@ -129,21 +129,13 @@ async def _alive_until(context: Context, connection: Connection, locked: Locked)
     To take a call that is answered with the result for dead throws a paid result away, so nothing is decided about one
     that runs here, and silence counts longer, and only for as long as this process itself was not away.
     """
-    job, patience = locked.job, context.silence
-    if context.answers_with_the_result(job):
-        if context.calls.carries(job.id):
-            return locked.now + timedelta(seconds=patience)
-        patience *= _PATIENCE
-    until: datetime | None = await queries().attempt_is_alive_until(
-        connection,
-        job_id=job.id,
-        number=job.attempt,
-        silence=patience,
-        window=context.settings.submit.window_seconds,
-        longest=_longest(context, job),
-    )
+    if context.calls.carries(locked.job.id):
+        return locked.now + timedelta(seconds=context.silence)
+    attempt = await find_attempt(context, connection, locked.job)
+    patience = attempt.silence * (_PATIENCE if attempt.is_call else 1)
+    until = attempt.alive_until(patience)
     unsteady = patience - context.pulse.steady_for
-    if until is not None and patience > context.silence and unsteady > 0:
+    if until is not None and attempt.is_call and unsteady > 0:
         until = max(until, locked.now + timedelta(seconds=unsteady))
     return until
 
@@ -154,11 +146,5 @@ async def _end_unclear(context: Context, connection: Connection, locked: Locked)
     if job.on_unclear == "resubmit" and await _may_resubmit(connection, job):
         await _requeue(context, connection, locked, job.tries + 1, locked.now)
     else:
-        await fail(
-            context, connection, locked, errors.submit_unknown(calls_back=not context.answers_with_the_result(job))
-        )
-
-
-def _longest(context: Context, job: Job) -> float:
-    """Return the seconds after which an attempt can't be under way any more, whatever its worker says."""
-    return context.settings.submit.window_seconds + context.submit_timeout(job) + RECORDING
+        is_call = (await find_attempt(context, connection, job)).is_call
+        await fail(context, connection, locked, errors.submit_unknown(calls_back=not is_call))

@@ -322,8 +322,10 @@ class Provider(Protocol):
         """Read the answer to a submit; never raises."""
         ...
 
-    def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
-        """Build the read-back of one task."""
+    def look_up_call(
+        self, access: ProviderAccess, operation: str, task_id: str, sent_to: str | None = None
+    ) -> HttpCall:
+        """Build the read-back of one task. sent_to: the path of its submit, which the settings may have moved since."""
         ...
 
     def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:

@@ -9,6 +9,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from service.providers.contract import HttpReply, Json
@@ -22,7 +24,9 @@ TASK_ID = re.compile(r"[!-~]{1,128}")
 URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 # What our keys look like at the providers, should one echo them.
 KEY = re.compile(r"\bsk[_-][\w-]{8,}|\bBearer\s+\S+", re.IGNORECASE)
-SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+MOST_SECONDS = 1_000_000.0
+DATE_CHARACTERS = 64  # the longest of HTTP's three forms has 33
 
 
 class NotJson(ValueError):  # noqa: N818 - a verdict more than an error
@@ -92,9 +96,18 @@ def read_url(value: Json) -> str | None:
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a `Retry-After` header, None when missing; dates are ignored: there is no clock here."""
+    """Return the seconds of a `Retry-After` header, a million at most; None when there is none that can be read.
+
+    A date counts from the answer's own `Date`, without which it says nothing: there is no clock here, and the provider's
+    may be wrong by as much in both. One that has passed is 0.
+    """
     said = headers.get("retry-after", "").strip()
-    return float(said) if SECONDS.fullmatch(said) else None
+    if SECONDS.fullmatch(said):
+        return min(float(said), MOST_SECONDS)
+    until, now = _read_date(said), _read_date(headers.get("date", ""))
+    if until is None or now is None:
+        return None
+    return min(max(0.0, (until - now).total_seconds()), MOST_SECONDS)
 
 
 def show_words(value: Json, limit: int = SHOWN_CHARACTERS) -> str | None:
@@ -115,6 +128,15 @@ def show_words(value: Json, limit: int = SHOWN_CHARACTERS) -> str | None:
 def show_code(value: Json) -> str | None:
     """Return a provider's own code (an error's name, a status) fit to be stored and shown."""
     return show_words(value, CODE_CHARACTERS)
+
+
+def _read_date(said: str) -> datetime | None:
+    """Read a date of HTTP, in any of its three forms; all of them are meant in GMT."""
+    try:
+        read = parsedate_to_datetime(said) if len(said) <= DATE_CHARACTERS else None
+    except (ValueError, OverflowError, TypeError, IndexError):  # whatever e-mail's parser makes of strangers' words
+        return None
+    return read.replace(tzinfo=UTC) if read and read.tzinfo is None else read
 
 
 def _show_origin(match: re.Match[str]) -> str:

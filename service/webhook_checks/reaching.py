@@ -38,34 +38,36 @@ def read_origin(url: str) -> Origin:
     return Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80))
 
 
-async def reach(url: str, policy: GuardPolicy, trusted: ssl.SSLContext | None = None) -> list[Step]:
+async def reach(
+    url: str, policy: GuardPolicy, trusted: ssl.SSLContext | None = None, *, seconds: float = _SECONDS
+) -> list[Step]:
     """Return the steps public_url_resolves, public_url_reachable and tls_valid.
 
     policy: private addresses that the operator opened are as good as public ones. trusted: the authorities; without it
-    those that calls to providers trust.
+    those that calls to providers trust. seconds: how long each step may take.
     """
     origin = read_origin(url)
-    resolves, addresses = await _resolve(origin, policy)
+    resolves, addresses = await _resolve(origin, policy, seconds)
     if not addresses:
         return [resolves, skipped("public_url_reachable"), skipped("tls_valid")]
-    reachable = await _connect(origin)
+    reachable = await _connect(origin, seconds)
     if not reachable.ok:
         return [resolves, reachable, skipped("tls_valid")]
-    tls = await _check_tls(origin, trusted) if origin.secure else _plain(addresses)
+    tls = await _check_tls(origin, trusted, seconds) if origin.secure else _plain(addresses)
     return [resolves, reachable, tls]
 
 
-async def _resolve(origin: Origin, policy: GuardPolicy) -> tuple[Step, Sequence[str]]:
+async def _resolve(origin: Origin, policy: GuardPolicy, seconds: float) -> tuple[Step, Sequence[str]]:
     name, began = "public_url_resolves", time.monotonic()
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             addresses = await ask_dns(origin.host, origin.port)
     except NameNotFound:
         hint = "Look for a typing error in GENRELAY_PUBLIC_URL, and for the name's record in DNS."
         message = f"the host name {origin.host} can't be resolved"
         return Step(name, False, "name_not_found", message, hint, _since(began)), ()
     except TimeoutError:
-        message = f"DNS did not answer for {origin.host} within {_SECONDS:g} s"
+        message = f"DNS did not answer for {origin.host} within {seconds:g} s"
         return Step(name, False, "dns_timeout", message, "Look at this machine's resolver.", _since(began)), ()
     private = [address for address in addresses if not _is_outside(address, policy)]
     if private:
@@ -83,17 +85,17 @@ def _is_outside(address: str, policy: GuardPolicy) -> bool:
     return is_public(read) or is_opened(read, policy)
 
 
-async def _connect(origin: Origin) -> Step:
+async def _connect(origin: Origin, seconds: float) -> Step:
     name, began, place = "public_url_reachable", time.monotonic(), f"{origin.host}, port {origin.port},"
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             _, writer = await asyncio.open_connection(origin.host, origin.port)
     except ConnectionRefusedError:
         hint = "Start what stands in front of genrelay (load balancer, ingress, tunnel), or correct the port."
         return Step(name, False, "connection_refused", f"{place} refuses connections", hint, _since(began))
     except TimeoutError:
         hint = "A firewall or a security group that drops packets looks like this; open the port."
-        message = f"{place} did not answer within {_SECONDS:g} s"
+        message = f"{place} did not answer within {seconds:g} s"
         return Step(name, False, "connect_timeout", message, hint, _since(began))
     except OSError as error:
         hint = "Look at the routes and firewalls between this machine and its public URL."
@@ -103,11 +105,11 @@ async def _connect(origin: Origin) -> Step:
     return Step(name, True, None, f"{place} accepts connections", None, _since(began))
 
 
-async def _check_tls(origin: Origin, trusted: ssl.SSLContext | None) -> Step:
+async def _check_tls(origin: Origin, trusted: ssl.SSLContext | None, seconds: float) -> Step:
     trusted = trusted or await asyncio.to_thread(httpx.create_ssl_context, trust_env=False)
     name, began = "tls_valid", time.monotonic()
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             _, writer = await asyncio.open_connection(
                 origin.host, origin.port, ssl=trusted, server_hostname=origin.host
             )
@@ -147,7 +149,9 @@ def _plain(addresses: Sequence[str]) -> Step:
     if not any(is_public(read_address(address.partition("%")[0])) for address in addresses):
         return Step("tls_valid", True, "not_https", "plain http, on a network that is not public")
     message = "the public URL is plain http: everybody on the way can read callbacks and their tokens"
-    return Step("tls_valid", False, "not_https", message, "Put TLS in front, and give GENRELAY_PUBLIC_URL as https.")
+    # https://docs.modelslab.com/webhooks (checked 2026-09)
+    hint = "Put TLS in front, and give GENRELAY_PUBLIC_URL as https; ModelsLab demands it."
+    return Step("tls_valid", False, "not_https", message, hint)
 
 
 def _since(began: float) -> float:

@@ -11,6 +11,7 @@ import pytest
 from service.demo.s3server import S3Server
 from service.sandbox import SandboxSettings
 from tests.api.answers import paths_of, problem, rows_of_jobs
+from tests.engine.driven import driven_world
 from tests.listening import http_answer, listening
 from tests.world import World, running_world, until
 
@@ -218,6 +219,39 @@ async def test_an_account_has_one_check_at_a_time_and_another_account_its_own(
             other.cancel()
             hold.set()
             await asyncio.gather(first, other, return_exceptions=True)
+
+
+@pytest.mark.parametrize("leaving", ["draining", "released"])
+async def test_a_service_that_is_about_to_stop_sends_a_check_elsewhere_and_makes_no_job(
+    world: World, leaving: str
+) -> None:
+    if leaving == "draining":
+        assert world.service.engine is not None
+        await world.service.engine.stop()
+        assert (await world.client.get("/readyz")).status_code == 503
+    else:
+        world.service.endings.release()
+    answer = await world.client.post("/v1/webhook-checks", json={"provider": "novita"})
+    assert "about to stop" in problem(answer, 503, "unavailable")["detail"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert (await rows_of_jobs(world))["jobs"] == 0
+
+
+async def test_a_check_that_the_stop_cuts_short_blames_no_worker(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with driven_world(database_url, s3_server, bucket) as world:
+        body = {"provider": "novita", "return_task_status": [BOTH[0]]}
+        checking = asyncio.create_task(world.client.post("/v1/webhook-checks", json=body))
+
+        async def is_waiting() -> bool:
+            return (await rows_of_jobs(world))["jobs"] == 1
+
+        await until(is_waiting)
+        world.service.endings.release()
+        answer = await checking
+    assert "about to stop" in problem(answer, 503, "unavailable")["detail"]
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_a_strangers_check_makes_jobs_of_his_own(world: World) -> None:

@@ -138,6 +138,10 @@ async def test_an_id_stays_one_part_of_the_path_whatever_is_in_it() -> None:
 MISTAKES = [
     ({"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__TXT2IM__ENABLED": "false"}, "PROVIDERS__NOVITA__OPERATIONS: "),
     ({"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__NEWOP__WEBHOOK": "true"}, "PROVIDERS__NOVITA__OPERATIONS: "),
+    (
+        {"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__SEEDREAM5__PATH": "/v3/seedream-4.5"},
+        "__SEEDREAM5__PATH must be /v3/async",
+    ),
     ({}, "secret_key: holds fewer than 32 characters"),
 ]
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from service.cli.curl_command import is_curl, read_curl
 from service.cli.failures import Failure
+from service.cli.job_files import read_job
 from tests.cli.command import CommandLine, Ran, clean_environment, run
 from tests.serving import serving
 from tests.world import job_body, txt2img
@@ -66,6 +67,12 @@ async def test_a_file_can_be_named_without_an_option_whatever_it_holds(genrelay:
         (("-d @body.json", "-u me:secret", "--max-time 30", URL, "> out.json"), "/v3/async/txt2img"),
         (("--data-binary @./below/../body.json", "-o out.json", URL), "/v3/async/txt2img"),
         (("-k -m 5 -w '%{http_code}'", "http://127.0.0.1:8090/v3/b", "-d '{}'", "&& echo done"), "/v3/b"),
+        (("HTTPS://api.novita.ai/v3/b", "-d '{}'; echo"), "/v3/b"),
+        (("http://[::1]:8090/v3/b", "-d '{}'|jq ."), "/v3/b"),
+        (("-A curl -o curl", "-x curl --preproxy curl", "https://x.example/v3/b", "-d '{}'"), "/v3/b"),
+        (("https://x.example/v3/b", "-d '{}' # it's a comment"), "/v3/b"),
+        (("-s > out.json 2>/dev/null", "https://x.example/v3/b", "-d '{}'"), "/v3/b"),
+        (("-d '{}'", "--", "https://x.example/v3/b"), "/v3/b"),
     ],
 )
 def test_curl_is_read_however_it_is_written(tmp_path: Path, options: tuple[str, ...], where: str) -> None:
@@ -79,7 +86,38 @@ def test_curl_is_read_however_it_is_written(tmp_path: Path, options: tuple[str, 
         assert (found.path, found.body) == (where, BODY)
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", '"curl "', "curling", "wget https://x", "", "# curl\n{}"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "KEY=x ",
+        "KEY='a b' OTHER=\"$KEY\" ",
+        "$ KEY=x ",
+        "#!/bin/sh\nset -eu\n\n",
+        "#!/usr/bin/env bash\nKEY=x # it's mine\n",
+        "export KEY=x\n",
+        "$ export KEY=$(cat key.txt)\n$ ",
+        "export KEY=x; export OTHER='y' && ",
+        "/usr/bin/",
+    ],
+)
+def test_what_only_sets_variables_can_be_before_the_command(before: str) -> None:
+    text = before + command(URL, '-H "Authorization: Bearer $KEY"', f"-d '{json.dumps(BODY)}'")
+    for spelled in (text, text.replace("\n", "\r\n"), "\ufeff" + text):
+        assert is_curl(spelled)
+        assert read_curl(spelled, "-").body == BODY
+
+
+def test_a_body_of_twenty_megabytes_is_read() -> None:
+    # Takes hours when the time is quadratic.
+    image = "A" * 20_000_000
+    said = json.dumps({"image_base64": image})
+    for quoted in (f"'{said}'", json.dumps(said)):
+        text = command(URL, f"-d {quoted}")
+        assert is_curl(text)
+        assert read_curl(text, "-").body["image_base64"] == image
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '"curl "', "curling", "wget https://x", "", "# curl\n{}", "a curl of"])
 def test_what_is_no_curl_command_is_not_taken_for_one(text: str) -> None:
     assert not is_curl(text)
 
@@ -112,11 +150,39 @@ def test_what_is_no_curl_command_is_not_taken_for_one(text: str) -> None:
         (command('-d \'{"prompt": "secret,}\'', URL), "is not JSON: line 1, column"),
         (command("-d @nowhere.json", URL), "nowhere.json can't be read: No such file"),
         (command("-d '{}'", URL) + command("-d '{}'", URL), "there are several"),
+        (command("-d '{}'", URL, "| jq .\n") + "KEY=x " + command("-d '{}'", URL), "there are several"),
+        (command("-d '{}'", URL, "--next", "-d '{}'", URL), "there are several"),
+        (command("--data='{}'", URL), "gives --data=…, which curl does not take; write --data and its value as two"),
+        (command("-d '{}'", f"--url={URL}"), "gives --url=…, which curl does not take"),
+        (command("-d '{\\\n}'", URL), "has a backslash at the end of a line in the body"),
+        (command('-d "{\\\\\n}"', URL), "has a backslash at the end of a line in the body"),
+        (command(f"{URL}\n-d '{{}}'"), "goes on after a line that does not end with a backslash"),
+        (command(f"{URL} \\ \n-d '{{}}'"), "goes on after a line that does not end with a backslash"),
+        (command(f"-d '{{}}'\n'{URL}'"), "goes on after a line that does not end with a backslash"),
+        (command(f"{URL}?a=1&b=2", "-d '{}'"), "ends at an & outside of quotation marks"),
+        (command('-d "{"prompt": "a lighthouse"}"', URL), "is a quotation mark missing?"),
+        (command("--no-such-option 1", "-d '{}'", URL), "is no option, no value and no URL"),
+        (command("-d '{}'", "api.novita.ai/v3"), "names no URL that begins with https://"),
+        (command("-d '{}'", "$URL"), "has a variable, a command or unquoted braces in place of an option or the URL"),
+        (command("$OPTIONS", "-d '{}'", URL), "has a variable, a command or unquoted braces in place of"),
+        (command("-$OPTIONS", "-d '{}'", URL), "has a variable, a command or unquoted braces in place of"),
+        (command("--$OPTION", "-d '{}'", URL), "has a variable, a command or unquoted braces in place of"),
+        (command('-d {\\"a\\":1,\\"b\\":2}', URL), "or unquoted braces in it"),
+        (command("-d '{}'", "'https://x.example/v3/{a,b}'"), "names a URL with {…} or […]"),
+        (command("-d '{}'", "'https://x.example/v3?n=[1-3]'"), "names a URL with {…} or […]"),
+        (command("-d '{}'", "'https://x.example/v3\n/b'"), "can't be read"),
+        (command("-K page.conf", "-d '{}'", URL), "uses -K, whose file is not read"),
+        (command("-d @-", URL, "<<EOF\n{}\nEOF"), "has a here-document"),
+        ("sudo " + command("-d '{}'", URL).replace(" \\\n", " "), "does not begin with curl, but with sudo"),
+        ("cd below\n" + f"curl -d '{{}}' {URL}", "does not begin with curl, but with cd"),
+        ("sk-secret\n" + f"curl -d '{{}}' {URL}", "does not begin with curl;"),
+        (f"echo '{{}}' | curl -d @- {URL}", "does not begin with curl, but with echo"),
     ],
 )
 def test_a_command_that_cannot_be_used_says_why(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "page.curl"
     file.write_text(text)
+    assert is_curl(text)
     with pytest.raises(Failure) as raised:
         read_curl(text, str(file))
     told = "\n".join(raised.value.lines())
@@ -189,6 +255,13 @@ async def test_a_key_in_the_file_is_neither_sent_nor_shown() -> None:
         assert bodies == [{"provider": "one", "operation": "a", "input": BODY}]
         assert "secret" not in ran.out + ran.err
         assert {request.headers["authorization"] for request in requests} == {"Bearer a-key-of-ours"}
+
+
+def test_a_command_in_another_encoding_is_refused_rather_than_changed(tmp_path: Path) -> None:
+    file = tmp_path / "page.curl"
+    file.write_bytes(command(URL, '-d \'{"prompt": "a caf\u00e9"}\'').encode("latin-1"))
+    with pytest.raises(Failure, match=r"page\.curl is not UTF-8"):
+        read_job(str(file), "one", "a", list)
 
 
 async def test_an_operation_is_inferred_from_the_path_or_chosen_by_options() -> None:

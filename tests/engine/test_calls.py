@@ -15,10 +15,13 @@ from service.engine.outcome import record_outcome
 from service.engine.pulse import Pulse
 from service.engine.submit import submit
 from service.providers.contract import Finished, Source
+from tests.engine.conftest import Limited
 from tests.engine.driven import Driven, uuid
 from tests.world import World, running_world, until
 
 SIZE = "1024x1024"
+SUBMIT_TIMEOUT = "GENRELAY_PROVIDERS__NOVITA__SUBMIT_TIMEOUT_SECONDS"
+CALL_TIMEOUT = "GENRELAY_PROVIDERS__NOVITA__CALL_TIMEOUT_SECONDS"
 
 
 def seedream(prompt: str = "a lighthouse at dawn", **changes: Any) -> dict[str, Any]:
@@ -107,6 +110,30 @@ async def test_a_deadline_breaks_the_call_off(driven: Driven) -> None:
     await driven.context.calls.wait()
     job = await driven.job(job)
     assert (job["status"], job["error"]["code"]) == ("failed", "deadline_exceeded")
+
+
+async def test_a_call_may_take_longer_than_a_submit_may(limited: Limited) -> None:
+    async with limited(**{SUBMIT_TIMEOUT: "0.3", CALL_TIMEOUT: "5"}) as driven:
+        job = await driven.drive(await driven.submit(**seedream("a lighthouse [fault:hang=1]")))
+        assert (job["status"], job["verified_by"], len(driven.sandbox.paid)) == ("succeeded", "sync", 1)
+
+
+async def test_a_call_that_takes_longer_than_it_may_ends_as_unclear(limited: Limited) -> None:
+    async with limited(**{SUBMIT_TIMEOUT: "5", CALL_TIMEOUT: "0.3"}) as driven:
+        job = await driven.drive(await driven.submit(**seedream("a lighthouse [fault:hang=1]")))
+        assert (job["status"], job["error"]["code"]) == ("failed", "submit_unknown")
+        assert len(driven.sandbox.paid) == 1
+
+
+async def test_a_refusal_in_arks_envelope_ends_the_job_with_its_words(driven: Driven) -> None:
+    job = await driven.drive(await driven.submit(**seedream("a lighthouse [fault:ark_400]")))
+    assert (job["status"], job["verified_by"], job["error"]["code"]) == ("failed", "sync", "provider_rejected")
+    assert job["error"]["provider"] == {
+        "status": 400,
+        "code": "OutputImageSensitiveContentDetected",
+        "message": "output image may contain sensitive information",
+    }
+    assert (driven.sandbox.paid, driven.keys()) == ([], [])
 
 
 @pytest.mark.parametrize("fault", ["500_after", "reset_after"])

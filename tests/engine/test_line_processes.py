@@ -93,6 +93,21 @@ async def test_a_worker_that_is_killed_leaves_nobody_behind_in_line(on: Ground) 
             await on.check(*[await on.job(job) for job in jobs])
 
 
+async def test_a_worker_leaves_jobs_of_an_operation_that_it_does_not_know_to_one_that_does(on: Ground) -> None:
+    kling: dict[str, Any] = {"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__KLING__PATH": "/v3/async/kling"}
+    asked: dict[str, Any] = {"operation": "kling", "input": {"request": {"prompt": "a lighthouse at dawn"}}}
+    async with on.process("api", **kling), on.worker():
+        await on.put_destination()
+        jobs = [await on.submit(**asked) for _ in range(3)]
+        await _until_waiting(on, 3)
+        # The worker that does not know them goes on with its own.
+        assert (await on.end(await on.submit()))["status"] == "succeeded"
+        async with on.worker(**kling):
+            # Kling takes no callback URL, so its jobs are polled; which of the two asks makes no difference.
+            assert await _end(on, jobs) == ["succeeded"] * 3
+            assert [submit.endpoint for submit in on.sandbox.paid] == ["txt2img", *["kling"] * 3]
+
+
 async def test_an_idle_worker_hears_of_the_line_by_its_heartbeat(on: Ground) -> None:
     on.settings[TXT2IMG + "CONCURRENCY"] = "1"
     async with on.process("api"), on.worker() as first:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from service.engine.judge import settle
 from service.engine.submit import submit
 from tests.engine.driven import Driven, driven_world, event, uuid
+from tests.engine.test_modelslab_jobs import modelslab
 from tests.world import free_port
 
 UNCLEAR = "a lighthouse [fault:500_after]"
@@ -127,6 +131,22 @@ async def test_garbage_for_an_unclear_submit_leaves_it_waiting(driven: Driven) -
     job = await driven.settle(job)
     assert job["status"] == "submitting"
     assert (await driven.verdicts(job))[:4] == ["malformed"] * 4
+
+
+@pytest.mark.parametrize("given", [{}, modelslab(f"{UNCLEAR} [fault:lost]")], ids=["novita", "modelslab"])
+async def test_however_many_tasks_callbacks_name_there_is_one_read_back_in_ten_seconds(
+    driven: Driven, given: dict[str, Any]
+) -> None:
+    job = await driven.sent(f"{UNCLEAR} [fault:lost]", **given)
+    for number in range(6):
+        await driven.post(job, event(f"guess-{number}", provider=job["provider"]))
+        await driven.settle(job)
+    assert driven.sandbox.lookups.total() == 1
+    await driven.later(job, 10)
+    for _ in range(3):
+        await driven.settle(job)
+    assert driven.sandbox.lookups.total() == 2
+    assert (await driven.row(job)).provider_task_id is None
 
 
 async def test_an_unclear_submit_is_sent_again_when_the_job_asked_for_that(driven: Driven) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from service.demo.s3server import S3Server
 from service.engine.context import Context
 from service.engine.copying import copy
-from service.engine.judge import look_up
+from service.engine.judge import look_up, settle
 from service.engine.submit import submit
-from service.providers.contract import OperationConfig
-from tests.engine.driven import Driven, driven_world, uuid
+from service.providers.contract import Operation, OperationConfig
+from service.providers.novita import Novita
+from service.providers.novita.tasks.added import describe_added
+from service.providers.registry import PROVIDERS
+from tests.engine.driven import Driven, driven_world, event, uuid
 from tests.world import running_world, until
 
 OPERATIONS = "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__"
@@ -25,6 +29,16 @@ VIDEO = {
     OPERATIONS + "TXT2SPEECH__WEBHOOK": "true",
     "GENRELAY_RECONCILE__FIRST_SECONDS": "0.3",
 }
+
+REALTIME = {
+    "GENRELAY_PROVIDERS__MODELSLAB__OPERATIONS__REALTIME_TEXT2IMG__PATH": "/api/v1/enterprise/realtime/text2img"
+}
+
+
+def realtime() -> dict[str, Any]:
+    """Return what makes a job one for an added operation of ModelsLab, whose callback is lost."""
+    text2img = {"prompt": "a lighthouse [fault:lost]", "width": 64, "height": 64}
+    return {"provider": "modelslab", "operation": "realtime-text2img", "input": text2img}
 
 
 def job(operation: str, **given: Any) -> dict[str, Any]:
@@ -45,6 +59,23 @@ async def test_an_added_operation_is_polled_or_calls_back_and_its_outputs_are_st
         assert world.keys() == sorted([film["key"], sound["key"]])
 
 
+async def test_an_added_operation_that_answers_with_its_images_has_them_stored(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    more = {OPERATIONS + "SEEDREAM_5__PATH": "/v3/async/seedream-5"}
+    async with driven_world(database_url, s3_server, bucket, **more) as driven:
+        asked = {"operation": "seedream-5", "input": {"prompt": "a lighthouse at dawn", "size": "2048x2048"}}
+        waiting = await driven.submit(**asked)
+        # No path that the settings take leads to such an endpoint, as far as the documentation goes.
+        operation = Operation("seedream-5", "/v3/seedream-4.5", {}, takes_webhook=False, outputs_anywhere=True)
+        novita = Novita({"seedream-5": describe_added(operation)})
+        await submit(replace(driven.context, providers={"novita": novita}), uuid(waiting))
+        ended = await driven.drive(waiting)
+        assert (ended["status"], ended["verified_by"], ended["provider_task_id"]) == ("succeeded", "sync", None)
+        assert [output["status"] for output in ended["outputs"]] == ["stored"]
+        assert len(driven.sandbox.paid) == len(driven.keys()) == 1
+
+
 async def test_a_test_job_of_an_added_operation_never_reaches_the_provider(
     database_url: str, s3_server: S3Server, bucket: str
 ) -> None:
@@ -57,6 +88,50 @@ async def test_a_test_job_of_an_added_operation_never_reaches_the_provider(
             "mock",
         )
         assert world.sandbox.submits == []
+
+
+async def test_an_added_operation_of_modelslab_is_polled_at_its_own_place(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with driven_world(database_url, s3_server, bucket, **REALTIME) as driven:
+        running = await driven.sent("", **realtime())
+        assert driven.sandbox.submits[0].endpoint == "realtime/text2img"
+        asked = _places_asked(driven)
+        await _finished(driven, running)
+        ended = await driven.drive(running)
+        assert (ended["status"], ended["verified_by"], len(driven.keys())) == ("succeeded", "readback", 1)
+        assert asked == [f"/api/v1/enterprise/realtime/fetch/{running['provider_task_id']}"]
+
+
+async def test_a_task_of_an_operation_that_nobody_knows_any_more_is_looked_for_nowhere_else(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    """At ModelsLab another task may have the same number in another place, and no echo would tell."""
+    async with driven_world(database_url, s3_server, bucket, **REALTIME) as driven:
+        running = await driven.sent("", **realtime())
+        restarted = replace(driven.context, providers={**driven.context.providers, "modelslab": PROVIDERS["modelslab"]})
+        await _finished(driven, running)
+        await driven.post(running, event(running["provider_task_id"], provider="modelslab"))
+        for task in (settle, look_up, look_up):
+            await driven.make_due(running)
+            await task(restarted, uuid(running))
+        assert ((await driven.job(running))["status"], driven.lookups(running)) == ("running", 0)
+        await driven.later(running, 3600)
+        await look_up(restarted, uuid(running))
+        ended = await driven.job(running)
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "deadline_exceeded")
+        assert (driven.lookups(running), driven.keys()) == (0, [])
+
+
+def _places_asked(driven: Driven) -> list[str]:
+    """Return a list that the paths of all calls to providers from now on are added to."""
+    paths: list[str] = []
+
+    async def note(request: httpx.Request) -> None:
+        paths.append(request.url.path)
+
+    driven.context.provider_client.event_hooks = {"request": [note], "response": []}
+    return paths
 
 
 @pytest.mark.parametrize("request_", [None, True, 0, 1.5, "x", [], [1], {}])

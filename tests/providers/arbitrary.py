@@ -58,3 +58,15 @@ def swapped(value: Any, part: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         return draw(part)
 
     return draw_swapped(value)
+
+
+def answer_headers() -> st.SearchStrategy[dict[str, str]]:
+    """Return headers of an answer: dates and seconds, and any other text in their places."""
+    dates = st.datetimes().map(lambda moment: moment.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    zones = st.builds("{} {}".format, st.just("Wed, 21 Oct 2026 07:28:00"), st.integers().map("{:+05d}".format))
+    words = st.text(max_size=40) | st.text("0123456789 ,:-+.GMTWedOct", max_size=40) | dates | zones
+    seconds = st.integers().map(str) | st.floats().map(str)
+    types = st.sampled_from(["application/json", "text/html; charset=utf-8", "image/png"])
+    return st.fixed_dictionaries(
+        {}, optional={"retry-after": words | seconds, "date": words, "content-type": words | types}
+    )

@@ -141,3 +141,9 @@ def test_readme_has_a_row_that_names_every_operation(name: str) -> None:
     rows = find_rows(name)
     assert rows
     assert [each for each in PROVIDERS[name].operations if not any(f"`{each}`" in row for row in rows)] == []
+
+
+@each_provider
+def test_readme_says_in_each_row_what_the_provider_was_tested_with(name: str) -> None:
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in find_rows(name)]
+    assert [row for row in cells if len(row) != 5 or not all(row)] == []

@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.providers.contract import (
+    Accepted,
     CheckedInput,
     CustomStorage,
+    Finished,
     HttpReply,
     Mistake,
+    NotRun,
     OperationConfig,
     Ours,
     Provider,
     ProviderAccess,
     Rejected,
+    Source,
+    SubmitOutcome,
     TestMode,
+    Unclear,
 )
 from service.providers.novita import PROVIDER
 
@@ -103,6 +109,42 @@ def test_one_word_comes_on_top_of_another() -> None:
     assert isinstance(provider.check_input("qwen-image-txt2img", {}), CheckedInput)
 
 
+@pytest.mark.parametrize("path", ["/v3/async/wan2.6-t2v", "/v3/async/a/b", "/v3beta/flux-1-schnell"])
+def test_operation_is_added_where_novita_answers_with_a_task(path: str) -> None:
+    assert added(OperationConfig(path=path), "new").operations["new"].path == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v3/seedream-4.5",
+        "/v3/seedream-5.0-lite",
+        "/v3/remove-background",
+        "/v3/async",
+        "/v3/async/",
+        "/v3/async/../seedream-4.5",
+        "/v3/asynchronous/x",
+        "/v3beta",
+        "/v3beta/",
+        "/v2/txt2img",
+        "/x/v3/async/y",
+        "/V3/ASYNC/x",
+        "/",
+    ],
+)
+def test_operation_cannot_be_added_where_novita_answers_with_the_result(path: str) -> None:
+    with pytest.raises(ValueError, match=r"/v3/async/… or /v3beta/…") as caught:
+        PROVIDER.configured({"seedream_5_lite": OperationConfig(path=path)})
+    told = str(caught.value)
+    assert "GENRELAY_PROVIDERS__NOVITA__OPERATIONS__SEEDREAM_5_LITE__PATH must be" in told
+    assert told.endswith(f"got {path}")
+
+
+def test_operation_that_is_switched_off_may_be_said_to_lie_anywhere() -> None:
+    provider = PROVIDER.configured({"SEEDREAM5": OperationConfig(enabled=False, path="/v3/seedream-5.0-lite")})
+    assert dict(provider.operations) == dict(PROVIDER.operations)
+
+
 # --- Known ones -----------------------------------------------------------------------------------------------------
 
 
@@ -136,8 +178,8 @@ def test_the_documented_path_said_once_more_changes_nothing() -> None:
     ("config", "takes_webhook", "outputs"),
     [
         (QWEN, False, ("image",)),
-        (OperationConfig(path="/x", takes_webhook=True), True, ("image",)),
-        (OperationConfig(path="/x", takes_webhook=False, outputs=("video", "audio")), False, ("video", "audio")),
+        (OperationConfig(path="/v3/async/x", takes_webhook=True), True, ("image",)),
+        (OperationConfig(path="/v3beta/x", takes_webhook=False, outputs=("video", "audio")), False, ("video", "audio")),
     ],
 )
 def test_added_operation_is_what_the_operator_says(config: OperationConfig, takes_webhook: bool, outputs: Any) -> None:
@@ -227,6 +269,38 @@ COUNTED = [
 @pytest.mark.parametrize(("body", "images"), COUNTED)
 def test_images_are_counted_where_pages_have_them(body: dict[str, Any], images: int) -> None:
     assert accept(body).images == images
+
+
+def read_added(status: int, body: Any) -> SubmitOutcome:
+    return added().read_submit("qwen-image-txt2img", HttpReply(status, {}, json.dumps(body).encode()))
+
+
+URL = "https://images.example/lighthouse.png"
+
+
+@pytest.mark.parametrize("operation", ["qwen-image-txt2img", "only-known-before-a-restart"])
+def test_images_in_the_answer_to_an_added_operation_are_kept(operation: str) -> None:
+    reply = HttpReply(200, {}, json.dumps({"images": [URL]}).encode())
+    assert added().read_submit(operation, reply) == Finished(None, (Source(0, "image", url=URL),))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, {"task_id": "73fab7c0", "images": [URL]}, Accepted("73fab7c0")),
+        (200, {"data": {"task_id": "73fab7c0", "images": [URL]}}, Accepted("73fab7c0")),
+        (200, {"images": []}, Unclear("HTTP 200 without a task id")),
+        (200, {"images": None}, Unclear("HTTP 200 without a task id")),
+        (200, {"images": ["soon"]}, Unclear("HTTP 200 without a task id")),
+        (200, {}, Unclear("HTTP 200 without a task id")),
+        (500, {"images": [URL]}, Unclear("HTTP 500")),
+        (429, {"images": [URL]}, NotRun("HTTP 429")),
+    ],
+)
+def test_a_task_or_a_refusal_counts_before_images_and_no_image_is_no_result(
+    status: int, body: Any, outcome: SubmitOutcome
+) -> None:
+    assert read_added(status, body) == outcome
 
 
 @QUICK

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.providers.replies import NotJson, read_json, read_url, show_words
+from service.providers.replies import NotJson, read_json, read_retry_after, read_url, show_words
 
-from .arbitrary import QUICK, as_bytes, json_values
+from .arbitrary import QUICK, answer_headers, as_bytes, json_values
 
 
 @QUICK
@@ -71,3 +71,52 @@ def test_http_url_is_read_as_it_is(url: str) -> None:
 )
 def test_url_that_cannot_be_stored_or_sent_is_none(url: str) -> None:
     assert read_url(url) is None
+
+
+NOW = "Wed, 21 Oct 2026 07:28:00 GMT"
+TIMES = [
+    ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+    ("Wednesday, 21-Oct-26 07:29:00 GMT", 60.0),
+    ("Wed Oct 21 07:29:00 2026", 60.0),
+    ("Wed, 21 Oct 2026 07:28:30 -0000", 30.0),
+    ("Wed, 21 Oct 2026 08:28:30 +0100", 30.0),
+    (" Wed, 21 Oct 2026 07:28:30 GMT ", 30.0),
+    ("Thu, 22 Oct 2026 07:28:00 GMT", 86400.0),
+    (NOW, 0.0),
+    ("Wed, 21 Oct 2026 07:27:59 GMT", 0.0),
+    ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ("Sun, 01 Nov 2026 21:14:39 GMT", 999_999.0),
+    ("Sun, 01 Nov 2026 21:14:41 GMT", 1_000_000.0),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 1_000_000.0),
+    ("Wed, 32 Oct 2026 07:28:30 GMT", None),
+    ("Wed, 21 Oct 2026 07:28:30 +999999999999", None),
+    ("Wed, 21 Oct 2026 07:28:30 GMT" + " " * 64 + "x", None),
+    ("tomorrow", None),
+]
+
+
+@pytest.mark.parametrize(("said", "seconds"), TIMES)
+def test_a_date_to_retry_after_counts_from_the_answers_own_date(said: str, seconds: float | None) -> None:
+    assert read_retry_after({"retry-after": said, "date": NOW}) == seconds
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "today"}, {"date": "30"}])
+def test_a_date_to_retry_after_says_nothing_without_the_answers_own(headers: dict[str, str]) -> None:
+    assert read_retry_after({"retry-after": NOW, **headers}) is None
+
+
+def test_more_seconds_are_never_obeyed_less() -> None:
+    waits = [read_retry_after({"retry-after": said}) for said in ("0", "2.5", "3600", "999999", "1000000", "31536000")]
+    assert waits == [0.0, 2.5, 3600.0, 999_999.0, 1_000_000.0, 1_000_000.0]
+
+
+def test_seconds_to_retry_after_need_no_date() -> None:
+    assert [read_retry_after({"retry-after": "7", "date": date}) for date in ("", NOW, "today")] == [7.0] * 3
+    assert read_retry_after({"date": NOW}) is None
+
+
+@QUICK
+@given(headers=answer_headers())
+def test_whatever_the_headers_say_a_wait_is_a_number_up_to_a_million_or_none(headers: dict[str, str]) -> None:
+    seconds = read_retry_after(headers)
+    assert seconds is None or 0 <= seconds <= 1_000_000

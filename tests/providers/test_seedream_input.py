@@ -61,6 +61,8 @@ def test_call_may_take_as_long_as_clients_wait_for_one() -> None:
 def test_schema_shows_the_documented_defaults() -> None:
     fields = {name: PROVIDER.operations[name].input_schema["properties"] for name in BOTH}
     assert [fields[name]["size"]["default"] for name in BOTH] == ["2048x2048", "2048x2048"]
+    assert [fields[name]["watermark"]["default"] for name in BOTH] == [True, True]
+    assert [fields[name]["sequential_image_generation"]["default"] for name in BOTH] == ["disabled", "disabled"]
     assert fields[V40]["max_images"]["default"] == 15
     assert '"max_images": {"default": 15,' in json.dumps(PROVIDER.operations[V45].input_schema, sort_keys=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -130,6 +131,22 @@ async def test_a_callback_that_says_nothing_arrived_all_the_same(
     assert found(report)["callback_arrived"] == (True, None)
     assert found(report)["callback_parsed"] == parsed
     assert found(report)["status_as_asked"] == (None, "skipped")
+
+
+async def test_the_time_a_callback_took_counts_from_the_beginning_of_its_submit(driven: Driven) -> None:
+    checking = asyncio.create_task(WebhookChecks(driven.context, patience=2).check(await account(driven), ASKED))
+    job, began = await job_of(driven), time.monotonic()
+    await driven.sql(
+        "INSERT INTO attempts (job_id, number, run, worker_id, started_at)"
+        " SELECT id, 1, 1, id, now() - interval '3 s' FROM jobs"
+    )
+    await driven.post(job, event("t"))
+    passed = time.monotonic() - began
+    arrived = (await checking).steps[6]
+    assert (arrived.step, arrived.ok) == ("callback_arrived", True)
+    assert arrived.seconds is not None
+    assert 3 <= arrived.seconds <= 3 + passed
+    assert arrived.message == f"it came {arrived.seconds:.3f} s after the submit began"
 
 
 async def test_a_mock_that_claims_something_else_is_not_as_asked(driven: Driven) -> None:

@@ -131,29 +131,35 @@ WHERE id IN (
 )
 RETURNING id, status;
 
--- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, late, providers, held, turn, closed, closed_for_tests)^
--- A due job on its first start, in time, of a provider that we have a key for: state, attempt and what to send, at once.
--- Lanes ("provider/operation") that are held take only paid jobs whose turn it is, granted within `turn` seconds, and closed
--- ones take none.
-WITH taken AS (
+-- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, window, late, lanes, paths, calls, timeouts, held, turn, closed, closed_for_tests)^
+-- A due job on its first start, in time: state, attempt and what to send, at once.
+-- lanes: those that this process offers ("provider/operation") and has a key for, each with its path, whether the answer is
+-- the result itself, and the seconds until the answer. Lanes that are held take only paid jobs whose turn it is, granted
+-- within `turn` seconds, and closed ones take none.
+WITH offers AS (
+    SELECT * FROM unnest(:lanes::text[], :paths::text[], :calls::boolean[], :timeouts::float8[])
+        AS offer (lane, path, is_call, timeout_seconds)
+), taken AS (
     UPDATE jobs SET status = :submitting, submit_state = :in_flight, attempt = attempt + 1, version = version + 1,
-        rereads = 0, nudged_at = NULL, due_at = least(now() + make_interval(secs => :silence), deadline_at)
-    WHERE id = :id AND status = :queued AND starts = 0 AND deadline_at > now() AND provider = ANY(:providers::text[])
+        rereads = 0, nudged_at = NULL, due_at = least(now() + make_interval(secs => :silence::float8), deadline_at)
+    FROM offers
+    WHERE id = :id AND status = :queued AND starts = 0 AND deadline_at > now() AND lane = provider || '/' || operation
       AND due_at <= now() AND due_at >= now() - make_interval(secs => :late)
       AND EXISTS (SELECT FROM job_inputs WHERE job_inputs.job_id = jobs.id)
-      AND NOT provider || '/' || operation = ANY(CASE WHEN test_status IS NULL THEN :closed::text[] ELSE :closed_for_tests::text[] END)
-      AND (test_status IS NOT NULL OR NOT provider || '/' || operation = ANY(:held::text[])
+      AND NOT lane = ANY(CASE WHEN test_status IS NULL THEN :closed::text[] ELSE :closed_for_tests::text[] END)
+      AND (test_status IS NOT NULL OR NOT lane = ANY(:held::text[])
            OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at > now() - make_interval(secs => :turn::float8)))
-    RETURNING *
+    RETURNING jobs.*, offers.path, offers.is_call, offers.timeout_seconds
 ), intent AS (
-    INSERT INTO attempts (job_id, number, run, worker_id) SELECT id, attempt, run, :worker_id FROM taken
+    INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds)
+    SELECT id, attempt, run, :worker_id, path, is_call AND test_status IS NULL, :silence, :window, timeout_seconds FROM taken
 )
 SELECT taken.*, job_inputs.body FROM taken JOIN job_inputs ON job_inputs.job_id = taken.id;
 
--- name: begin_attempt(job_id, number, run, worker_id)$
+-- name: begin_attempt(job_id, number, run, worker_id, path, is_call, silence, window, timeout)$
 -- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
-INSERT INTO attempts (job_id, number, run, worker_id, started_at)
-VALUES (:job_id, :number, :run, :worker_id, clock_timestamp())
+INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds, started_at)
+VALUES (:job_id, :number, :run, :worker_id, :path, :is_call, :silence, :window, :timeout, clock_timestamp())
 RETURNING (SELECT body FROM job_inputs WHERE job_inputs.job_id = attempts.job_id);
 
 -- name: end_attempt(job_id, number, outcome, task_id, note)$
@@ -162,16 +168,14 @@ UPDATE attempts SET outcome = :outcome, task_id = :task_id, note = :note, ended_
 WHERE job_id = :job_id AND number = :number
 RETURNING EXISTS (SELECT FROM callbacks WHERE callbacks.job_id = attempts.job_id AND verdict IS NULL);
 
--- name: attempt_is_alive_until(job_id, number, silence, window, longest)$
--- Until when an attempt may still be under way: as long as its worker is heard of, and no longer than a submit can take.
--- While it may still be sent (a transaction may be silent for so long before it commits, and the window begins then), it
--- is alive in any case: who is stopped and woken within its window sends.
-SELECT greatest(
-    least(workers.seen_at + make_interval(secs => :silence), attempts.started_at + make_interval(secs => :longest)),
-    attempts.started_at + make_interval(secs => :silence) + make_interval(secs => :window)
-)
-FROM attempts JOIN workers ON workers.id = attempts.worker_id
+-- name: find_attempt(job_id, number)^
+-- One attempt, and when its worker was heard of last; null: that is forgotten.
+SELECT attempts.*, workers.seen_at FROM attempts LEFT JOIN workers ON workers.id = attempts.worker_id
 WHERE job_id = :job_id AND number = :number;
+
+-- name: sent_to(job_id, number)$
+-- The path that an attempt was sent to; null when nobody has noted it.
+SELECT path FROM attempts WHERE job_id = :job_id AND number = :number;
 
 -- name: task_belongs_to_another(provider, task_id, job_id)$
 -- Whether another job has this task id.

@@ -86,9 +86,12 @@ class ModelsLab:
         """Read the answer to a submit; never raises."""
         return submits.read_submit(operation, self._kinds(operation), reply)
 
-    def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
-        """Build the read-back of one task."""
-        return calls.look_up_call(access, self._find(operation), task_id)
+    def look_up_call(
+        self, access: ProviderAccess, operation: str, task_id: str, sent_to: str | None = None
+    ) -> HttpCall:
+        """Build the read-back of one task, beside where it was sent; `sent_to` None: where its operation is now."""
+        known = self._find(operation)
+        return calls.look_up_call(access, sent_to or (known.path if known else None), task_id)
 
     def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:
         """Read the answer to a read-back; never raises."""

@@ -31,13 +31,14 @@ def submit_call(access: ProviderAccess, operation: Operation, body: dict[str, Js
     return _post(access, operation.path, said)
 
 
-def look_up_call(access: ProviderAccess, operation: Operation | None, task_id: str) -> HttpCall:
+def look_up_call(access: ProviderAccess, path: str | None, task_id: str) -> HttpCall:
     """Build the read-back of one task.
 
-    operation: None for one that is not known any more. Never follow the `fetch_result` of an answer: it is always the
-    v6 one, whose key is another, and it comes from outside.
+    path: of its submit, or None when nobody knows it; ids are counted per product, so elsewhere the same id is another
+    task. Never follow the `fetch_result` of an answer: it is always the v6 one, whose key is another, and it comes from
+    outside.
     """
-    folder = (DEFAULT_PATH if operation is None else operation.path).rstrip("/").rpartition("/")[0]
+    folder = (path or DEFAULT_PATH).rstrip("/").rpartition("/")[0]
     if _takes_id_in_path(folder):
         return _post(access, f"{folder}/fetch/{quote(task_id, safe='')}", {"key": access.api_key})
     return _post(access, f"{folder}/fetch", {"key": access.api_key, "request_id": task_id})

@@ -78,8 +78,10 @@ class Novita:
         """Read the answer to a submit; never raises."""
         return self._dialect(operation).read_submit(operation, reply)
 
-    def look_up_call(self, access: ProviderAccess, operation: str, task_id: str) -> HttpCall:
-        """Build the read-back of one task."""
+    def look_up_call(
+        self, access: ProviderAccess, operation: str, task_id: str, sent_to: str | None = None
+    ) -> HttpCall:
+        """Build the read-back of one task; there is one place for all, wherever they were sent."""
         return calls.look_up_call(access, task_id)
 
     def read_look_up(self, operation: str, task_id: str, reply: HttpReply) -> ReadBack:

@@ -14,9 +14,13 @@ from types import MappingProxyType
 from service.providers.configured import configure_operations
 from service.providers.contract import Operation, OperationConfig
 from service.providers.novita.dialect import Dialect
+from service.providers.novita.errors import write_variable
 from service.providers.novita.tasks.added import describe_added
 
-NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Where Novita answers with a task, as its one documented beta endpoint (flux-1-schnell) does; those elsewhere below /v3
+# answer with the result itself. https://novita.ai/docs/api-reference/model-apis-introduction (checked 2026-09)
+TASK_PATH = re.compile(r"/v3(?:/async|beta)/[A-Za-z0-9].*")
 
 
 def configure(
@@ -43,7 +47,12 @@ def _describe(known: Mapping[str, Dialect], operations: Mapping[str, Operation])
 
 def _add(name: str, path: str, config: OperationConfig) -> Operation:
     if not NAME.fullmatch(name):
-        raise ValueError("its name must be letters, digits, dashes and dots, 64 at most")
+        raise ValueError("its name must be letters, digits, dashes, dots and underscores, 64 at most")
+    # One that is switched off is sent nothing, and may stay in the settings.
+    if config.enabled and not TASK_PATH.fullmatch(path):
+        variable = f"GENRELAY_PROVIDERS__NOVITA__OPERATIONS__{write_variable(name)}__PATH"
+        rule = "must be /v3/async/… or /v3beta/…, for only there does Novita answer with a task"
+        raise ValueError(f"{variable} {rule}; got {path}")
     return Operation(
         name,
         path,

@@ -36,7 +36,8 @@ Size40 = Annotated[str, AfterValidator(SIZES_40.check), _SIZE_40]
 Size45 = Annotated[str, AfterValidator(SIZES_45.check), _SIZE_45]
 # 600 English words are recommended; no limit is documented.
 Prompt = Annotated[str, Field(min_length=1)]
-Sequence = Literal["auto", "disabled"]
+Sequence = Annotated[Literal["auto", "disabled"], Field(json_schema_extra={"default": "disabled"})]
+Watermark = Annotated[bool, Field(json_schema_extra={"default": True})]
 MaxImages = Annotated[int, Field(ge=1, le=MOST_IMAGES, json_schema_extra={"default": MOST_IMAGES})]
 
 
@@ -49,7 +50,7 @@ class Seedream40Input(TypedDict):
     size: NotRequired[Size40]
     sequential_image_generation: NotRequired[Sequence]
     max_images: NotRequired[MaxImages]
-    watermark: NotRequired[bool]
+    watermark: NotRequired[Watermark]
     extra: NotRequired[OurExtra]
 
 
@@ -77,5 +78,5 @@ class Seedream45Input(TypedDict):
     sequential_image_generation: NotRequired[Sequence]
     sequential_image_generation_options: NotRequired[SequenceOptions]
     optimize_prompt_options: NotRequired[PromptOptions]
-    watermark: NotRequired[bool]
+    watermark: NotRequired[Watermark]
     extra: NotRequired[OurExtra]
