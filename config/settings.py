@@ -52,8 +52,18 @@ class OutputSettings(Section):
 
     max_image_bytes: int = Field(128 * 2**20, ge=1, description="Largest image in bytes.")
     max_video_bytes: int = Field(2 * 2**30, ge=1, description="Largest video or audio file in bytes.")
-    max_pixels: int = Field(100_000_000, ge=1, description="Largest image in pixels.")
+    max_pixels: int = Field(100_000_000, ge=1, description="Largest image in pixels; of an animated one, each frame.")
+    max_frames: int = Field(3000, ge=1, description="Most frames of an animated image.")
     memory_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of outputs in memory at once, per process.")
+    whole_bytes: int = Field(
+        16 * 2**20, ge=2**16, description="Files up to this size are written in one piece, larger ones in parts."
+    )
+    part_bytes: int = Field(
+        8 * 2**20, ge=5 * 2**20, le=2**30, description="Size of a part in bytes; S3 takes none below 5 MiB."
+    )
+    parts_in_flight: int = Field(
+        2, ge=1, le=16, description="Parts of one file on their way to the bucket at a time, while another one is read."
+    )
     max_answer_bytes: int = Field(
         64 * 2**20, ge=2**20, description="Largest answer of a provider in bytes; some carry the images themselves."
     )
@@ -61,6 +71,31 @@ class OutputSettings(Section):
     max_attempts: int = Field(
         30, ge=1, description="Tries to copy a job's outputs, 46 minutes by default, before it fails."
     )
+    alert_seconds: float = Field(
+        600,
+        gt=0,
+        description="Outputs whose source expires within this time without being stored count as about to be lost.",
+    )
+    ambient_accounts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Accounts, by name, whose destinations may use the service's own AWS credentials (IRSA, Pod Identity).",
+    )
+    check_seconds: float = Field(
+        10, gt=0, le=50, description="How long the check of a bucket may take when its destination is put."
+    )
+    _lists = field_validator("ambient_accounts", mode="before")(split_list)
+
+
+class SpoolSettings(Section):
+    """The operator's own bucket, where paid outputs wait while a customer's bucket refuses them; encrypted by us."""
+
+    bucket: str | None = Field(None, description="The bucket; none: there is no spool.")
+    region: str = Field("us-east-1", description="The bucket's region.")
+    path: str = Field("", description="Prefix of all keys.")
+    endpoint_url: str | None = Field(None, description="An S3 endpoint that is not AWS's.")
+    access_key_id: str | None = Field(None, description="None: the service's own AWS credentials.")
+    secret_access_key: SecretStr | None = Field(None, description="Goes with the access key id.")
+    keep_seconds: float = Field(7 * 86_400, gt=0, description="How long an output waits there before it is deleted.")
 
 
 class CallbackSettings(Section):
@@ -164,11 +199,15 @@ class Settings(Section):
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     outputs: OutputSettings = Field(default_factory=OutputSettings)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    aws_principal: str | None = Field(
+        None, description="The IAM principal that customers let in (an ARN); none: AWS is asked who we are."
+    )
     allowed_private_subnets: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default_factory=list, description="Subnets the guard lets through, over plain http and any port too."
     )

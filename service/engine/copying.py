@@ -156,7 +156,10 @@ async def _fix(context: Context, output: Output) -> bool:
     return done is not None
 
 
-_FIXED = ["job_id", "index", "media_type", "extension", "bytes", "width", "height", "sha256", "bucket", "key"]
+_FIXED = [
+    *("job_id", "index", "media_type", "extension", "bytes", "width", "height", "frames", "sha256", "bucket", "key"),
+    *("mark", "part_bytes", "checksum"),
+]
 
 
 async def _record_stored(context: Context, job: Job, output: Output) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from service.ids import show
 from service.jobs.lifecycle import ENDED, Status, SubmitState
 
 Digest = bytes  # `Output` has a field of that name
+Secret = bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Job:
     deadline_seconds: int
     images: int
     track_id: str | None
+    copy_of: UUID | None
+    source_expires_at: datetime | None
 
     @property
     def test(self) -> bool:
@@ -87,6 +90,15 @@ class Output:
     sha256: Digest | None
     bucket: str | None
     key: str | None
+    frames: int | None = None
+    mark: str | None = None
+    part_bytes: int | None = None
+    checksum: str | None = None
+    stored_at: datetime | None = None
+    spool_key: str | None = None
+    spool_secret: Secret | None = field(default=None, repr=False)
+    spool_bytes: int | None = None
+    spooled_until: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the output as the API shows it; the source's URL is never shown."""
@@ -99,11 +111,14 @@ class Output:
             "bytes": self.bytes,
             "width": self.width,
             "height": self.height,
+            "frames": self.frames,
             "sha256": self.sha256.hex() if self.sha256 else None,
             "bucket": self.bucket if stored else None,
             "key": self.key if stored else None,
             "url": f"s3://{self.bucket}/{self.key}" if stored else None,
             "nsfw": self.nsfw,
+            "source_expires_at": moment(self.source_expires_at),
+            "spooled_until": None if stored else moment(self.spooled_until),
         }
 
 
@@ -121,8 +136,8 @@ def read_output(row: Mapping[str, Any]) -> Output:
     return Output(**{name: row[name] for name in _OUTPUT_COLUMNS})
 
 
-_JOB_COLUMNS = tuple(field.name for field in fields(Job))
-_OUTPUT_COLUMNS = tuple(field.name for field in fields(Output))
+_JOB_COLUMNS = tuple(each.name for each in fields(Job))
+_OUTPUT_COLUMNS = tuple(each.name for each in fields(Output))
 
 
 def moment(time: datetime | None) -> str | None:
@@ -151,6 +166,8 @@ def job_json(job: Job, outputs: list[Output]) -> dict[str, Any]:
         "metadata": job.metadata,
         "track_id": job.track_id,
         "destination": job.destination,
+        "copy_of": show("job", job.copy_of) if job.copy_of else None,
+        "source_expires_at": moment(job.source_expires_at),
         "created_at": moment(job.created_at),
         "submitted_at": moment(job.submitted_at),
         "completed_at": moment(job.completed_at),

@@ -5,74 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import urlencode
+from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
 from service.outputs.formats import Body
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+from service.outputs.spec import BucketSpec
 
 S3 = Any  # an aiobotocore client; its methods are made at run time
 _TRIES = 4
 _FIRST_PAUSE = 0.05  # seconds
 REQUEST_SECONDS = 60.0  # for a request with its answer and botocore's second try; a dripping endpoint never ends
 _SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKey:
-    """Credentials of an IAM user, as the customer gave them."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Encryption:
-    """Server-side encryption to ask for. key_id and bucket_key go with `aws:kms` only; without key_id: AWS's own."""
-
-    type: Literal["AES256", "aws:kms"]
-    key_id: str | None = None
-    bucket_key: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BucketSpec:
-    """A customer's bucket and how to write to it.
-
-    endpoint_url: None is AWS, or what the operator put into `AWS_ENDPOINT_URL_S3`. tags: at most ten, as S3 has it.
-    """
-
-    bucket: str
-    region: str
-    auth: AccessKey
-    endpoint_url: str | None = None
-    expected_bucket_owner: str | None = None
-    encryption: Encryption | None = None
-    storage_class: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    acl: str | None = None
-
-    def place(self, key: str) -> dict[str, str]:
-        """Return the parameters that every request about an object takes."""
-        owner = {"ExpectedBucketOwner": self.expected_bucket_owner} if self.expected_bucket_owner else {}
-        return {"Bucket": self.bucket, "Key": key, **owner}
-
-    def write_settings(self) -> dict[str, Any]:
-        """Return the parameters that every write takes."""
-        asked = self.encryption
-        settings = {
-            "ServerSideEncryption": asked.type if asked else None,
-            "SSEKMSKeyId": asked.key_id if asked else None,
-            "BucketKeyEnabled": True if asked and asked.bucket_key else None,
-            "StorageClass": self.storage_class,
-            "Tagging": urlencode(dict(self.tags)) or None,
-            "ACL": self.acl,
-        }
-        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

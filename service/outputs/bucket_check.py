@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from service.ids import new_uuid
-from service.outputs.bucket import REQUEST_SECONDS, S3, BucketSpec, find_ours, put_once
+from service.outputs.bucket import REQUEST_SECONDS, S3, find_ours, put_once
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationError
 from service.outputs.keys import clean_path
 from service.outputs.s3_clients import Buckets
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
+from service.outputs.spec import BucketSpec
 
 _BODY = b"A probe of genrelay; it may be deleted.\n"
 _OTHER_BODY = b"A second probe, which must not replace the first one.\n"

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from service.crypto import Keyring, UndecryptableError
 from service.jobs.model import moment
-from service.outputs.bucket import AccessKey, BucketSpec, Encryption
 from service.outputs.errors import DestinationDenied
 from service.outputs.keys import check_path, clean_path
+from service.outputs.spec import AccessKey, BucketSpec, Encryption
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # with fullmatch
 NAME_RULE = "must be 1 to 64 letters, digits, `_`, `.` or `-`, the first one a letter or digit"

@@ -20,10 +20,11 @@ from botocore.loaders import Loader
 
 from service.net import GuardPolicy, NameNotFound, Refused, Resolver, check_url
 from service.net.resolver import ask_dns, find_addresses
-from service.outputs.bucket import S3, BucketSpec
+from service.outputs.bucket import S3
 from service.outputs.errors import DestinationDenied, DestinationUnavailable
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
 from service.outputs.s3_http import S3HttpSession
+from service.outputs.spec import AccessKey, BucketSpec
 
 _Key = tuple[object, ...]
 
@@ -99,6 +100,8 @@ class Buckets:
 
     async def _make(self, key: _Key, spec: BucketSpec) -> _Open:
         stack = AsyncExitStack()
+        if not isinstance(spec.auth, AccessKey):
+            raise DestinationDenied("roles are not supported yet")
         try:
             client = await stack.enter_async_context(
                 self._session.client(

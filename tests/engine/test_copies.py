@@ -178,6 +178,7 @@ async def _fix(driven: Driven, job: dict[str, Any], body: bytes) -> dict[str, An
     fixed = {
         "media_type": "image/jpeg", "extension": "jpeg", "bytes": len(body), "width": 128, "height": 128,
         "sha256": hashlib.sha256(body).digest(), "bucket": driven.bucket, "key": f"renders/{job['id']}/00.jpeg",
+        "frames": None, "mark": None, "part_bytes": None, "checksum": None,
     }  # fmt: skip
     done = await queries().fix_output(driven.service.pool, job_id=uuid(job), index=0, **fixed)
     assert done is not None

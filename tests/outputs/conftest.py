@@ -9,8 +9,8 @@ import pytest
 
 from service.demo.s3server import Identity, S3Server
 from service.net import GuardPolicy
-from service.outputs.bucket import AccessKey, BucketSpec
 from service.outputs.s3_clients import Buckets
+from service.outputs.spec import AccessKey, BucketSpec
 
 LOCAL = GuardPolicy((ip_network("127.0.0.0/8"),))
 

@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from service.demo.s3server import Identity, S3Server
-from service.outputs.bucket import S3, AccessKey, BucketSpec, Encryption, Stored, find_ours, put_once, signed_url
+from service.outputs.bucket import S3, Stored, find_ours, put_once, signed_url
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
 from service.outputs.formats import Body
 from service.outputs.s3_clients import Buckets
+from service.outputs.spec import AccessKey, BucketSpec, Encryption
 from tests.listening import answering, http_answer, listening
 from tests.outputs.conftest import spec_for
 

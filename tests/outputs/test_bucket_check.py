@@ -9,9 +9,9 @@ import pytest
 
 from service.demo.s3server import Identity, S3Server
 from service.net import GuardPolicy
-from service.outputs.bucket import BucketSpec
 from service.outputs.bucket_check import Step, check_bucket
 from service.outputs.s3_clients import Buckets
+from service.outputs.spec import BucketSpec
 from tests.listening import answering, http_answer, listening
 from tests.outputs.conftest import spec_for
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from service.outputs.bucket import BucketSpec, find_ours, put_once
+from service.outputs.bucket import find_ours, put_once
 from service.outputs.bucket_check import _BODY, Step, check_bucket
 from service.outputs.errors import DestinationUnavailable
 from service.outputs.s3_clients import Buckets
+from service.outputs.spec import BucketSpec
 from tests.listening import Listener, http_answer, listening
 
 SECONDS = 1.0

@@ -12,9 +12,10 @@ from botocore.session import Session
 from service.demo.s3server import S3Server
 from service.net import GuardPolicy
 from service.net.resolver import Resolver
-from service.outputs.bucket import AccessKey, BucketSpec, put_once
+from service.outputs.bucket import put_once
 from service.outputs.errors import DestinationDenied, DestinationUnavailable
 from service.outputs.s3_clients import Buckets, _LeanLoader
+from service.outputs.spec import AccessKey, BucketSpec
 from tests.listening import answering, http_answer, listening
 from tests.outputs.conftest import LOCAL
 

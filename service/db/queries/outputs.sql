@@ -20,10 +20,11 @@ ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, sour
     WHERE outputs.status <> 'stored'
 RETURNING *;
 
--- name: fix_output(job_id, index, media_type, extension, bytes, width, height, sha256, bucket, key)$
+-- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, key, mark, part_bytes, checksum)$
 -- What will be written and where, before it is written. A digest once fixed stays until the object is known to be absent.
 UPDATE outputs SET status = 'writing', media_type = :media_type, extension = :extension, bytes = :bytes, width = :width,
-    height = :height, sha256 = :sha256, bucket = :bucket, key = :key
+    height = :height, frames = :frames, sha256 = :sha256, bucket = :bucket, key = :key, mark = :mark, part_bytes = :part_bytes,
+    checksum = :checksum
 WHERE job_id = :job_id AND index = :index AND (status = 'pending' OR (status = 'writing' AND sha256 = :sha256))
   -- A cancel during the copy stays a cancel: nothing more is written.
   AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying')
@@ -37,7 +38,8 @@ WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :s
 -- name: mark_stored(job_id, index, sha256)
 -- The object is in the bucket; returns all outputs of the job in order, none when it was marked already.
 WITH marked AS (
-    UPDATE outputs SET status = 'stored', source_url = NULL
+    -- The URL stays: while it lives, the output can be copied to another destination.
+    UPDATE outputs SET status = 'stored', stored_at = now()
     WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
     RETURNING *
 ), emptied AS (

@@ -1,0 +1,77 @@
+"""What a bucket is and how it is written to, as the modules that talk to S3 need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """Credentials of an IAM user, as the customer gave them."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedRole:
+    """A customer's role. external_id: ours for the account, which the role's trust policy asks for."""
+
+    role_arn: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ambient:
+    """The service's own AWS credentials: environment, IRSA, Pod Identity, instance profile."""
+
+
+Auth = AccessKey | AssumedRole | Ambient
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """Server-side encryption to ask for. key_id and bucket_key go with `aws:kms` only; without key_id: AWS's own."""
+
+    type: Literal["AES256", "aws:kms"]
+    key_id: str | None = None
+    bucket_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """A customer's bucket and how to write to it.
+
+    endpoint_url: None is AWS, or what the operator put into `AWS_ENDPOINT_URL_S3`. tags: at most ten, as S3 has it.
+    """
+
+    bucket: str
+    region: str
+    auth: Auth
+    endpoint_url: str | None = None
+    expected_bucket_owner: str | None = None
+    encryption: Encryption | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    acl: str | None = None
+
+    def place(self, key: str) -> dict[str, str]:
+        """Return the parameters that every request about an object takes."""
+        owner = {"ExpectedBucketOwner": self.expected_bucket_owner} if self.expected_bucket_owner else {}
+        return {"Bucket": self.bucket, "Key": key, **owner}
+
+    def write_settings(self) -> dict[str, Any]:
+        """Return the parameters that every write takes: PutObject and CreateMultipartUpload."""
+        asked = self.encryption
+        settings = {
+            "ServerSideEncryption": asked.type if asked else None,
+            "SSEKMSKeyId": asked.key_id if asked else None,
+            "BucketKeyEnabled": True if asked and asked.bucket_key else None,
+            "StorageClass": self.storage_class,
+            "Tagging": urlencode(dict(self.tags)) or None,
+            "ACL": self.acl,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
