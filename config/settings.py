@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from config.providers import ProvidersSettings
-from config.shapes import Section, check_origin, split_list
+from config.shapes import Section, check_origin, check_prefix, split_list
 
 PREFIX = "GENRELAY_"
 
@@ -94,8 +95,39 @@ class SpoolSettings(Section):
     path: str = Field("", description="Prefix of all keys.")
     endpoint_url: str | None = Field(None, description="An S3 endpoint that is not AWS's.")
     access_key_id: str | None = Field(None, description="None: the service's own AWS credentials.")
-    secret_access_key: SecretStr | None = Field(None, description="Goes with the access key id.")
+    secret_access_key: SecretStr | None = Field(None, validate_default=True, description="Goes with the access key id.")
     keep_seconds: float = Field(7 * 86_400, gt=0, description="How long an output waits there before it is deleted.")
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket_name(cls, name: str | None) -> str | None:
+        if name and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+            raise ValueError("must be a bucket's name: 3 to 63 lower-case letters, digits, dots or hyphens")
+        return name or None
+
+    @field_validator("region")
+    @classmethod
+    def _region_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]{1,40}", name):
+            raise ValueError("must be a region's name, such as eu-central-1")
+        return name
+
+    @field_validator("path")
+    @classmethod
+    def _safe_prefix(cls, value: str) -> str:
+        return check_prefix(value)
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return check_origin(value) if value else None
+
+    @field_validator("secret_access_key")
+    @classmethod
+    def _both_or_none(cls, secret: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if (secret is None) != (others.data.get("access_key_id") is None):
+            raise ValueError("goes together with the access key id: give both, or neither")
+        return secret
 
 
 class CallbackSettings(Section):

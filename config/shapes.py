@@ -36,3 +36,14 @@ def check_origin(value: str) -> str:
     if parts.query or parts.fragment or parts.username:
         raise ValueError("must not carry a query, a fragment or user information")
     return value.rstrip("/")
+
+
+def check_prefix(value: str) -> str:
+    """Return a prefix of S3 keys without slashes around it and without empty segments; raises ValueError for a risky one."""
+    segments = [segment for segment in value.split("/") if segment]
+    prefix = "/".join(segments)
+    if len(prefix) > 512 or not re.fullmatch(r"[A-Za-z0-9!_.*'()/-]*", prefix):
+        raise ValueError("must be up to 512 letters, digits and any of ! _ . * ' ( ) - /")
+    if any(segment in {".", ".."} for segment in segments):
+        raise ValueError("must not contain the segments . and ..")
+    return prefix

@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,20 +17,20 @@ from handlers.bodies import read_body, read_json, told_length
 from handlers.problems import Problem, invalid, not_found
 from handlers.query import MAX_WAIT, Query, page, read_flag, read_seconds, read_time
 from service.app import Service
-from service.db.sql import queries
 from service.engine.commands import cancel, retry
-from service.engine.intake import digest_request, find_more_mistakes, take_in
+from service.engine.copies import copy_job, read_copy_request
+from service.engine.idempotency import Taken, digest_request
+from service.engine.intake import find_more_mistakes, take_in
+from service.engine.links import make_link
 from service.ids import BadId, read, show
 from service.jobs.lifecycle import Status
-from service.jobs.model import Job, job_json
+from service.jobs.model import Job, Output, job_json, moment
 from service.jobs.request import read_request
-from service.outputs.bucket import signed_url
-from service.outputs.destinations import read_target
 from service.outputs.memory import MemoryBudget
 from service.providers.contract import Mistake, Provider
 from service.reading import JobFilter
 
-_LINK_SECONDS = 300
+_LINK_SECONDS, _SHORTEST, _LONGEST = 300, 60, 604_800
 _BIG = 256 * 1024  # bytes
 _COPIES = 3
 _BODIES_AT_ONCE = 4  # of the largest size
@@ -56,11 +55,14 @@ class Jobs:
         if isinstance(wanted, list):
             raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
         taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
+        return await self._accepted(taken, None if taken.replayed else [])
+
+    async def _accepted(self, taken: Taken, outputs: list[Output] | None = None) -> Response:
         headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
-        if not taken.replayed:
-            return JSONResponse(job_json(taken.job, []), 202, headers)
-        headers["Idempotency-Replayed"] = "true"
-        return JSONResponse(await self._reading.show_job(taken.job), 202, headers)
+        if taken.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        shown = await self._reading.show_job(taken.job) if outputs is None else job_json(taken.job, outputs)
+        return JSONResponse(shown, 202, headers)
 
     def _room_for(self, request: Request) -> AbstractAsyncContextManager[object]:
         """Hold memory for a big body: its bytes, its text and what is parsed out of it. Others wait in line."""
@@ -129,6 +131,23 @@ class Jobs:
         job = await retry(self._service.context, account, job_id, accept_second_charge=accept)
         return JSONResponse(await self._reading.show_job(job), 202, {"Location": f"/v1/jobs/{show('job', job.id)}"})
 
+    async def copy(self, request: Request) -> Response:
+        """Store the outputs of a job that has ended in another destination: 202 with the new job."""
+        account = await account_of(self._service, request)
+        key, job_id = _idempotency_key(request), _job_id(request)
+        # A stranger's job is not there, whatever is wrong with the request.
+        job = await self._own(account, job_id)
+        if job is None:
+            raise not_found("job")
+        given = await read_json(await read_body(request.scope, request.receive, _BIG))
+        wanted = read_copy_request(given)
+        if isinstance(wanted, list):
+            raise invalid(*wanted)
+        digest = digest_request({"copy_of": show("job", job_id), "body": given})
+        return await self._accepted(
+            await copy_job(self._service.context, account, job_id, wanted, key=key, digest=digest)
+        )
+
     async def events(self, request: Request) -> Response:
         """List a job's events in order."""
         job = await self._require(request)
@@ -150,22 +169,27 @@ class Jobs:
         return JSONResponse(page([(show("cb", row_id), row) for row_id, row in rows], limit))
 
     async def output(self, request: Request) -> Response:
-        """Redirect to a short-lived signed URL of a stored output."""
+        """Redirect to a signed URL of a stored output, or tell it to a client that asks for JSON."""
         job = await self._require(request)
-        index = request.path_params["index"]
+        query = Query(request)
+        wanted = query.take("expires_in", _link_seconds, f"must be whole seconds from {_SHORTEST} to {_LONGEST}")
+        query.end()
+        output = await self._require_stored(job, request.path_params["index"])
+        seconds = _LINK_SECONDS if wanted is None else wanted
+        link = await make_link(self._service.context, job, output, seconds)
+        headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+        if _asks_for_json(request):
+            return JSONResponse({"url": link.url, "expires_at": moment(link.expires_at)}, headers=headers)
+        return RedirectResponse(link.url, 307, headers)
+
+    async def _require_stored(self, job: Job, index: str) -> Output:
         outputs = {str(output.index): output for output in await self._reading.list_outputs(job.id)}
         if index not in outputs:
             raise not_found("output")
         output = outputs[index]
         if output.status != "stored" or output.key is None:
             raise Problem(409, "not_stored", f"output {index} is {output.status}")
-        row = await queries().get_destination_by_id(self._service.pool, id=job.destination_id)
-        target = read_target(self._service.keyring, row, job.storage)
-        async with self._service.context.buckets.client(target.spec) as s3:
-            # The destination may have got another bucket since; the object is where it was put.
-            spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
-            url = await signed_url(s3, spec, output.key, _LINK_SECONDS)
-        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+        return output
 
     async def _own(self, account: UUID, job_id: UUID) -> Job | None:
         return await self._reading.find_job(account, job_id)
@@ -194,6 +218,17 @@ def _sequence(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ValueError
     return int(text)
+
+
+def _link_seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not _SHORTEST <= int(text) <= _LONGEST:
+        raise ValueError
+    return int(text)
+
+
+def _asks_for_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower()
+    return any(part.partition(";")[0].strip() == "application/json" for part in accepted.split(","))
 
 
 def _prefer_wait(request: Request) -> int | None:

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from service.callbacks.inbox import InboxUnavailableError
 from service.db.pool import DATABASE_AWAY
 from service.engine.commands import NoSuchJobError, NotPossibleError
-from service.engine.intake import InvalidRequestError, KeyBusyError, KeyReusedError
+from service.engine.idempotency import KeyBusyError, KeyReusedError
+from service.engine.intake import InvalidRequestError
 from service.outputs.errors import OutputError
 from service.providers.contract import Mistake
 
@@ -33,6 +34,7 @@ TITLES = {
     "not_retryable": "The job can't be retried",
     "second_charge": "The job may be charged twice",
     "input_gone": "The job's input is gone",
+    "not_copyable": "The job can't be copied",
     "not_stored": "The output is not stored",
     "destination_trouble": "The destination can't be used",
     "too_many_checks": "Checks are under way",
@@ -53,6 +55,8 @@ EXPLANATIONS = {
     "not_retryable": "Only a failed or canceled job begins another run.",
     "second_charge": 'The last submit may have run. Send `{"accept_second_charge": true}` to pay for it again if it did.',
     "input_gone": "Inputs are kept for a day after a job has ended badly. Submit it as a new job.",
+    "not_copyable": "A copy stores a job's outputs in another destination: it takes a job that is no test, has ended, and has "
+    "outputs.",
     "not_stored": "The output was not copied into a bucket: it is not ready, it failed, or it is a mock.",
     "destination_trouble": "`detail` says what the bucket answered and what to change.",
     "too_many_checks": "A check sends jobs and waits for callbacks, so few run at once, and one per account. Repeat it after "

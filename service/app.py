@@ -12,6 +12,7 @@ import structlog
 
 from config.loading import unknown_variables
 from config.settings import Settings
+from service import metrics
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
 from service.configured import configured_providers, make_keyring
@@ -32,6 +33,7 @@ from service.net import GuardPolicy, guarded_client
 from service.net.calls import provider_client
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
+from service.outputs.spool import make_spool
 from service.reading import Reading
 
 log = structlog.get_logger()
@@ -78,23 +80,26 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
     policy = GuardPolicy(tuple(settings.allowed_private_subnets))
     buckets = Buckets(policy)
     stack.push_async_callback(buckets.aclose)
-    providers, calls = configured_providers(settings), Calls()
+    providers, calls, keyring = configured_providers(settings), Calls(), make_keyring(settings)
     gates = Gates(settings, providers, calls)
     context = Context(
         settings=settings,
         pool=pool,
-        keyring=make_keyring(settings),
+        keyring=keyring,
         worker_id=new_uuid(),
         provider_client=await stack.enter_async_context(provider_client(gates.most_calls)),
         download_client=await stack.enter_async_context(guarded_client(policy)),
         buckets=buckets,
-        budget=MemoryBudget(settings.outputs.memory_bytes),
+        budget=MemoryBudget(settings.outputs.memory_bytes, watch=metrics.watch_output_memory),
         providers=providers,
         endings=endings,
         calls=calls,
         pulse=Pulse(settings.engine.heartbeat_seconds),
         gates=gates,
+        spool=make_spool(settings, keyring),
     )
+    if context.spool is not None:
+        stack.push_async_callback(context.spool.aclose)
     accounts = Accounts(pool)
     if settings.bootstrap_api_key is not None:
         await accounts.bootstrap(settings.bootstrap_api_key.get_secret_value())
@@ -122,7 +127,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
 async def _start_engine(stack: AsyncExitStack, context: Context, dsn: str) -> Engine:
     engine = Engine(context, dsn)
     # Seen before the first intent, so that no one takes this worker's submits for a dead one's.
-    await queries().beat(context.pool, id=context.worker_id)
+    await queries().beat(context.pool, id=context.worker_id, alert_seconds=context.settings.outputs.alert_seconds)
     engine.start()
 
     async def stop() -> None:

@@ -34,6 +34,34 @@ DEAD_LETTERS = Counter("genrelay_dead_letters_total", "Tasks that were given up.
 WORKER_RESTARTS = Counter("genrelay_worker_restarts_total", "Workers rebuilt after they stopped.", ["worker"])
 SWEPT = Counter("genrelay_swept_total", "Overdue work that the sweep enqueued.", ["task"])
 BYTES_STORED = Counter("genrelay_bytes_stored_total", "Bytes written to customers' buckets.")
+ABOUT_TO_EXPIRE = Gauge(
+    "genrelay_outputs_about_to_expire",
+    "Jobs being copied, by what is left of their source: `expiring` within GENRELAY_OUTPUTS__ALERT_SECONDS, or `expired`, so"
+    " that only the provider's fresh URL can save them. Every worker counts all jobs: take the maximum, not the sum.",
+    ["source"],
+)
+DESTINATION_EVENTS = Counter(
+    "genrelay_destination_events_total",
+    "Destinations that began to fail (`destination.failing`), or that took something again (`destination.recovered`).",
+    ["type"],
+)
+SPOOLED = Counter(
+    "genrelay_spooled_total",
+    "Outputs that a customer's bucket did not take, by what became of them: `spooled`, or not because of their `source`, of"
+    " the `spool`, because it took too long or their job had ended (`late`), or because of an `error` of ours.",
+    ["outcome"],
+)
+SPOOL_OBJECTS = Gauge(
+    "genrelay_spool_objects",
+    "Objects in the operator's spool, `waiting` for their bucket or `leaving`, to be deleted; every worker counts all of"
+    " them once a minute: take the maximum, not the sum.",
+    ["state"],
+)
+OUTPUT_MEMORY = Gauge("genrelay_output_memory_bytes", "Bytes of outputs that this process holds in memory.")
+OUTPUT_MEMORY_WAITING = Gauge("genrelay_output_memory_waiting", "Outputs that wait for memory.")
+UPLOADS_SWEPT = Counter(
+    "genrelay_uploads_swept_total", "Multipart uploads that nobody was at any more, by what the sweep did.", ["outcome"]
+)
 REQUESTS = Counter("genrelay_http_requests_total", "Requests by route and status.", ["route", "status"])
 ENGINE_HEALTHY = Gauge("genrelay_engine_healthy", "1 while every worker of this process is running.")
 LINE_WAITING = Gauge(
@@ -47,3 +75,9 @@ BREAKER_OPEN = Gauge(
     "1 while this process leaves a provider alone; `look_up` stands for its read-backs.",
     ["provider", "operation"],
 )
+
+
+def watch_output_memory(held: int, waiting: int) -> None:
+    """Show what the budget of outputs has come to."""
+    OUTPUT_MEMORY.set(held)
+    OUTPUT_MEMORY_WAITING.set(waiting)

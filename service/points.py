@@ -28,12 +28,18 @@ POINTS = (
     "judge.before_commit",
     "judge.committed",
     "copy.begun",
+    "copy.upload_begun",
+    "copy.upload_created",
+    "copy.upload_named",
+    "copy.part_sent",
     "copy.downloaded",
     "copy.fixed_before_commit",
     "copy.fixed",
     "copy.put",
     "copy.stored_before_commit",
     "copy.stored",
+    "copy.manifest_begun",
+    "copy.manifest_put",
 )
 
 _armed: dict[str, tuple[int, signal.Signals]] = {}

@@ -37,12 +37,12 @@ class JobFilter:
 
 
 class Reading:
-    """Reads for one account at a time; another's things are not there."""
+    """Reads for one account at a time; another's things are not there. source: what events name as theirs."""
 
     def __init__(self, pool: Pool, endings: Endings, source: str) -> None:
         self._pool = pool
         self._endings = endings
-        self._source = source
+        self.source = source
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     async def find_job(self, account_id: UUID, job_id: UUID) -> Job | None:
@@ -105,7 +105,7 @@ class Reading:
     async def list_events(self, job_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
         """Return a job's events after a sequence number, in order."""
         rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
-        return [event_json(row, self._source) async for row in rows]
+        return [event_json(row, self.source) async for row in rows]
 
     async def list_callbacks(self, job: Job, after: UUID | None, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
         """Return what came for a job, oldest first; of the bodies only what they claim, for they hold secrets."""

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.demo.s3server import S3Server
+from tests.aws import moto, sts
 from tests.database import database_url, postgres
+from tests.faulty_s3 import faulty_s3
 from tests.s3server import bucket, free_buckets, s3_server
 from tests.world import World, running_world
 
-__all__ = ["bucket", "database_url", "free_buckets", "postgres", "s3_server", "world"]
+__all__ = ["bucket", "database_url", "faulty_s3", "free_buckets", "moto", "postgres", "s3_server", "sts", "world"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,6 +44,10 @@ def http_answer(status: int, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+# What an S3 server says to a write.
+WRITTEN = http_answer(200, b"", 'ETag: "written"')
+
+
 @asynccontextmanager
 async def listening(
     answer: Answer, *, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None

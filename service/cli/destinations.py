@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,20 @@ def put(
             "--secret-access-key-file", help="Holds the secret; - reads standard input. Default: AWS_SECRET_ACCESS_KEY."
         ),
     ] = None,
+    role_arn: Annotated[
+        str | None,
+        typer.Option(help="Instead of an access key: the role to take. `policy` prints what it has to allow."),
+    ] = None,
+    ambient: Annotated[
+        bool, typer.Option("--ambient", help="Instead of an access key: the service's own AWS credentials.")
+    ] = False,
+    key_template: Annotated[
+        str | None, typer.Option(help="How keys are made, as in '{date}/{job_id}-{index:02}.{ext}'.")
+    ] = None,
+    manifest: Annotated[
+        bool | None, typer.Option("--manifest/--no-manifest", help="Write a manifest.json beside each job's outputs.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Try the bucket at once, for real.")] = True,
     as_json: Json = False,
 ) -> None:
     """Make or replace a destination; what options say wins over the file. The secret is never shown again."""
@@ -41,11 +56,21 @@ def put(
 
     with answering(as_json) as output:
         body = {} if file is None else read_document(file)
-        given = {"bucket": bucket, "region": region, "path": path, "endpoint_url": endpoint_url}
+        given = {
+            "bucket": bucket,
+            "region": region,
+            "path": path,
+            "endpoint_url": endpoint_url,
+            "key_template": key_template,
+            "manifest": manifest,
+        }
         body |= {field: value for field, value in given.items() if value is not None}
-        if "auth" not in body or access_key_id or secret_file:
-            body["auth"] = _read_auth(access_key_id, secret_file)
-        output.show(open_service().call("PUT", place("destinations", name), body=body), draw_destination)
+        asked = _Credentials(access_key_id, secret_file, role_arn, ambient)
+        if "auth" not in body or asked.given:
+            body["auth"] = _read_auth(asked)
+        params = {} if check else {"check": "false"}
+        made = open_service().call("PUT", place("destinations", name), body=body, params=params)
+        output.show(made, draw_destination)
 
 
 @app.command()
@@ -90,18 +115,88 @@ def check(name: Name, as_json: Json = False) -> None:
             raise typer.Exit(ExitStatus.FAILED)
 
 
+@app.command()
+def events(
+    name: Name,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="So many at most.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List when a destination began to fail and when it recovered, oldest first."""
+    from service.cli.drawing import draw_destination_events
+
+    with answering(as_json) as output:
+        page = open_service().get(place("destinations", name, "events"), limit=limit, cursor=cursor)
+        output.show(page, draw_destination_events)
+
+
 def check_bucket(name: Name, as_json: Json = False) -> None:
     """Check a destination's bucket: the same as `destinations check`."""
     check(name, as_json)
 
 
-def _read_auth(access_key_id: str | None, secret_file: str | None) -> dict[str, Any]:
-    known = access_key_id or os.environ.get("AWS_ACCESS_KEY_ID")
-    secret = _read_secret(secret_file) if secret_file else os.environ.get("AWS_SECRET_ACCESS_KEY")
+@app.command()
+def policy(
+    name: Name,
+    trust: Annotated[bool, typer.Option("--trust", help="Only the trust policy of the role.")] = False,
+    permissions: Annotated[bool, typer.Option("--permissions", help="Only the permission policy.")] = False,
+    terraform: Annotated[bool, typer.Option("--terraform", help="Only the Terraform configuration.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the IAM policies that the bucket's owner has to create, with only the actions that are used."""
+    from service.cli.drawing_policy import draw_policy, draw_policy_part
+
+    with answering(as_json) as output:
+        parts = {"trust_policy": trust, "permission_policy": permissions, "terraform": terraform}
+        asked = [part for part, wanted in parts.items() if wanted]
+        if len(asked) > 1:
+            raise Failure("--trust, --permissions and --terraform: give one of them", status=ExitStatus.USAGE)
+        found = open_service().get(place("destinations", name, "policy"))
+        if not asked:
+            output.show(found, draw_policy)
+        elif found[asked[0]] is None:
+            raise Failure("there is no trust policy", hint="Only a destination that takes a role has one.")
+        elif as_json:
+            output.show(found[asked[0]], str)
+        else:
+            # As it is, without the wrapping of what is drawn: it is to be pasted or piped.
+            print(draw_policy_part(found[asked[0]]))
+
+
+@dataclass(frozen=True)
+class _Credentials:
+    """What options say about credentials."""
+
+    access_key_id: str | None
+    secret_file: str | None
+    role_arn: str | None
+    ambient: bool
+
+    @property
+    def given(self) -> bool:
+        return self.has_key or self.role_arn is not None or self.ambient
+
+    @property
+    def has_key(self) -> bool:
+        return bool(self.access_key_id or self.secret_file)
+
+
+def _read_auth(asked: _Credentials) -> dict[str, Any]:
+    if asked.has_key + (asked.role_arn is not None) + asked.ambient > 1:
+        raise Failure("an access key, --role-arn, --ambient: give one of them", status=ExitStatus.USAGE)
+    if asked.role_arn is not None:
+        return {"type": "assume_role", "role_arn": asked.role_arn}
+    return {"type": "ambient"} if asked.ambient else _read_key(asked)
+
+
+def _read_key(asked: _Credentials) -> dict[str, Any]:
+    known = asked.access_key_id or os.environ.get("AWS_ACCESS_KEY_ID")
+    secret = _read_secret(asked.secret_file) if asked.secret_file else os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not known or not secret:
         raise Failure(
             "the bucket's access key is missing",
-            hint="Give --access-key-id and --secret-access-key-file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            hint="Give --access-key-id and --secret-access-key-file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY;"
+            " or --role-arn instead.",
             status=ExitStatus.USAGE,
         )
     return {"type": "access_key", "access_key_id": known, "secret_access_key": secret}

@@ -57,6 +57,8 @@ _FIELDS = (
     ("task", "provider_task_id"),
     ("verified by", "verified_by"),
     ("destination", "destination"),
+    ("copy of", "copy_of"),
+    ("lost unless stored until", "source_expires_at"),
     ("created", "created_at"),
     ("submitted", "submitted_at"),
     ("completed", "completed_at"),
@@ -131,21 +133,20 @@ def draw_destination(destination: dict[str, Any]) -> RenderableType:
     """Return one destination."""
     grid = Table.grid(padding=(0, 2))
     for name, value in destination.items():
-        if name != "object" and value not in (None, {}, False):
+        if name not in {"object", "check"} and value not in (None, {}, False):
             shown = " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
             grid.add_row(name, printable(shown))
-    return grid
+    return Group(grid, draw_check(destination["check"])) if destination.get("check") else grid
 
 
 def draw_destinations(page: dict[str, Any]) -> RenderableType:
     """Return a page of destinations."""
     if not page["data"]:
         return "no destinations"
-    drawn = table("name", "bucket", "region", "path", "endpoint")
+    drawn = table("name", "status", "bucket", "region", "path", "endpoint")
     for found in page["data"]:
-        drawn.add_row(
-            found["name"], found["bucket"], found["region"], found["path"], found["endpoint_url"] or "Amazon S3"
-        )
+        where = found["endpoint_url"] or "Amazon S3"
+        drawn.add_row(found["name"], found["status"], found["bucket"], found["region"], found["path"], where)
     more = [f"more: --cursor {page['next_cursor']}"] if page["has_more"] else []
     return Group(drawn, *more)
 
@@ -155,6 +156,24 @@ def draw_check(report: dict[str, Any]) -> RenderableType:
     drawn = table("step", "", "code", "what it said")
     for step in report["steps"]:
         said = " - ".join(part for part in (step["message"], step["hint"]) if part)
-        mark = Text("ok", style="green") if step["ok"] else Text("failed", style="red")
-        drawn.add_row(step["step"], mark, step["code"] or "", printable(said))
+        drawn.add_row(step["step"], _mark(step), step["code"] or "", printable(said))
     return drawn
+
+
+def _mark(step: dict[str, Any]) -> Text:
+    if step["code"] == "skipped":
+        return Text("-", style="dim")
+    return Text("ok", style="green") if step["ok"] else Text("failed", style="red")
+
+
+def draw_destination_events(page: dict[str, Any]) -> RenderableType:
+    """Return a page of a destination's events."""
+    if not page["data"]:
+        return "no events: the destination has taken whatever it was sent"
+    drawn = table("time", "event", "code", "what it said")
+    for event in page["data"]:
+        failure = event["data"]["destination"]["failure"] or {}
+        said = " - ".join(part for part in (failure.get("message"), failure.get("hint")) if part)
+        drawn.add_row(event["time"], event["type"], failure.get("code") or "", printable(said))
+    more = [f"more: --cursor {page['next_cursor']}"] if page["has_more"] else []
+    return Group(drawn, *more)

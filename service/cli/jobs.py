@@ -1,4 +1,4 @@
-"""`genrelay jobs`: submit, read, watch, cancel and retry jobs over HTTP."""
+"""`genrelay jobs`: submit, read, watch, cancel, retry and copy jobs over HTTP, and links to their outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from service.cli import following
 from service.cli.failures import ExitStatus, Failure
 from service.cli.job_files import choose_file, read_job
-from service.cli.output import Json, Output, answering
+from service.cli.output import Json, Output, answering, printable
 from service.cli.service_client import ServiceClient, open_service, place
 
 app = typer.Typer(no_args_is_help=True, help="Jobs of your account.")
@@ -124,6 +124,43 @@ def retry(
         service = open_service()
         body = {"accept_second_charge": True} if accept_second_charge else None
         _show(service, output, service.call("POST", place("jobs", job_id, "retry"), body=body), wait)
+
+
+@app.command()
+def copy(
+    job_id: JobId,
+    destination: Annotated[str, typer.Option("--to", metavar="DESTINATION", help="Where the copy's outputs go.")],
+    metadata: Pairs = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key never makes a second copy.")] = None,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Store the outputs of a job that has ended in another destination too, as a new job that costs nothing."""
+    with answering(as_json) as output:
+        body: dict[str, Any] = {"destination": destination}
+        if metadata:
+            body["metadata"] = _read_pairs(metadata)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+        service = open_service()
+        job = service.call("POST", place("jobs", job_id, "copy"), body=body, headers=headers)
+        _show(service, output, job, wait)
+
+
+@app.command()
+def link(
+    job_id: JobId,
+    index: Annotated[int, typer.Argument(min=0, help="Which of the job's outputs; the first one is 0.")] = 0,
+    expires_in: Annotated[int, typer.Option(min=60, max=604_800, metavar="SECONDS", help="How long it works.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """Print a link to a stored output: whoever has it can read the file until it expires."""
+    with answering(as_json) as output:
+        where, accept = place("jobs", job_id, "outputs", str(index)), {"Accept": "application/json"}
+        found = open_service().call("GET", where, params={"expires_in": expires_in}, headers=accept)
+        if as_json:
+            output.show(found, str)
+        else:
+            print(printable(found["url"]))  # in one line, however narrow the terminal is
 
 
 def _show(service: ServiceClient, output: Output, job: dict[str, Any], wait: bool) -> None:

@@ -73,10 +73,12 @@ class S3Server:
         return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
 
     def empty_bucket(self, bucket: str) -> None:
-        """Delete all objects of a bucket; as the administrator."""
+        """Delete all objects of a bucket and abort its open uploads; as the administrator."""
         client = _client(self.endpoint_url, self.admin)
         for key in self.list_keys(bucket):
             client.delete_object(Bucket=bucket, Key=key)
+        for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()):
+            client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def read(self, bucket: str, key: str) -> bytes:
         """Return an object's content; as the administrator."""

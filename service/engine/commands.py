@@ -35,7 +35,8 @@ class NoSuchJobError(Exception):
     """The account has no such job."""
 
 
-async def _lock_own(connection: Connection, account_id: UUID, job_id: UUID) -> Locked:
+async def lock_own(connection: Connection, account_id: UUID, job_id: UUID) -> Locked:
+    """Lock a job of the account; raises NoSuchJobError."""
     locked = await lock(connection, job_id)
     if locked is None or locked.job.account_id != account_id:
         raise NoSuchJobError
@@ -48,7 +49,7 @@ async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
     Raises NoSuchJobError, NotPossibleError.
     """
     async with context.transaction() as connection:
-        locked = await _lock_own(connection, account_id, job_id)
+        locked = await lock_own(connection, account_id, job_id)
         after = await record(connection, locked, Happening.CANCELED)
         if after is None:
             if locked.job.status.value == "canceled":
@@ -66,7 +67,7 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
     Raises NoSuchJobError, NotPossibleError.
     """
     async with context.transaction() as connection:
-        locked = await _lock_own(connection, account_id, job_id)
+        locked = await lock_own(connection, account_id, job_id)
         job = locked.job
         if job.status not in RETRYABLE:
             raise NotPossibleError(
@@ -107,6 +108,9 @@ async def _decide_start(
 ) -> tuple[Happening, dict[str, Any]]:
     """Decide where the next run begins: with the outputs that are known, with the task, or with a new submit."""
     job = locked.job
+    if job.copy_of is not None:
+        # It never had a task, nor anything to submit.
+        return Happening.RETRY_FROM_OUTPUTS, {"due_at": locked.now}
     attempt = await queries().last_attempt(connection, job_id=job.id)
     task_id = job.provider_task_id or await _task_of(connection, job, attempt)
     nothing_there = job.error is not None and job.error["code"] in _NOTHING_THERE

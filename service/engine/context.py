@@ -24,6 +24,7 @@ from service.events.endings import Endings
 from service.jobs.model import Job
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
+from service.outputs.spool import Spool
 from service.providers.contract import Operation, Provider, ProviderAccess
 
 # Bytes from which reading or writing JSON, which holds up every other job of the process, is done in a thread.
@@ -48,6 +49,7 @@ class Context:
     pulse: Pulse
     gates: Gates
     nearby: Nearby = field(default_factory=Nearby)
+    spool: Spool | None = None
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """Run a block in one transaction; what it hints at begins once it has committed."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -16,22 +16,35 @@ from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context, backoff
+from service.engine.earlier import rather_earlier
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
+from service.engine.manifests import write_manifest
+from service.engine.order import OutputOrder
 from service.engine.refresh import refresh_sources
-from service.engine.sources import fetch
+from service.engine.sources import fetch, sizes_of
+from service.engine.spooling import spool_rest, told_of_spool
 from service.engine.starting import begin
 from service.engine.verdicts import fail
 from service.ids import show
 from service.jobs.lifecycle import EventType, Happening, Status
 from service.jobs.model import Job, Output, read_output
-from service.outputs.bucket import S3, find_ours, put_once
-from service.outputs.content import inspect
+from service.outputs.bucket import S3, find_ours
 from service.outputs.destinations import Target, read_target
-from service.outputs.errors import OutputError, OutputRefused, SourceGone
-from service.outputs.keys import object_key
+from service.outputs.errors import (
+    DestinationDenied,
+    DestinationError,
+    OutputError,
+    OutputRefused,
+    SourceGone,
+    SourceUnavailable,
+)
+from service.outputs.health import find_failure, note_failure, note_success
+from service.outputs.memory import NoRoom, Reservation
+from service.outputs.transfer import Reserve, transfer
 from service.points import reach
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _AT_ONCE = 4  # outputs of one job
 
@@ -47,16 +60,26 @@ async def copy(context: Context, job_id: UUID) -> None:
         outputs = await outputs_of(connection, job_id)
         row = await queries().get_destination_by_id(connection, id=job.destination_id)
     try:
-        target = read_target(context.keyring, row, job.storage)
+        target = read_target(context.keyring, row, job.storage, context.settings.outputs.ambient_accounts)
     except OutputError as error:
-        await _decide(context, job, [error])
+        await _decide(context, job, row, [error])
         return
-    async with _renewing(context, job):
-        trouble, ended = await _copy_all(context, job, target, [o for o in outputs if o.status != "stored"])
+    missing = [output for output in outputs if output.status != "stored"]
+    copied = await _while_copying(context, job, _copy_all(context, job, target, missing))
+    if copied is None:
+        return
+    trouble, ended = copied
     if trouble or not outputs:
-        await _decide(context, job, trouble)
-    elif not ended:
-        await _complete(context, job)
+        await _decide(context, job, row, trouble)
+        return
+    if not ended:
+        try:
+            await _while_copying(context, job, _complete(context, job, target))
+        except OutputError as error:
+            await _decide(context, job, row, [error])
+            return
+    if row["failing_since"] is not None and (ended or target.manifest):
+        await note_success(context.pool, row["id"], seen=row["updated_at"])
 
 
 async def _copy_all(
@@ -80,16 +103,16 @@ async def _copy_all(
 async def _copy_output(context: Context, job: Job, target: Target, output: Output) -> bool:
     """Copy one output; returns whether the job has ended with it."""
     began = time.monotonic()
-    async with context.buckets.client(target.spec) as s3:
+    async with context.buckets.client(target.spec, cause=show("job", job.id)) as s3:
         if output.status == "writing" and await _is_there(s3, target, output):
-            return await _record_stored(context, job, output)
+            return await _record_stored(context, job, target, output)
         if output.status == "writing":
             # It was fixed, but never arrived: the next download decides anew what it is.
             await queries().unfix_output(context.pool, job_id=job.id, index=output.index, sha256=output.sha256)
         fixed = await _transfer(context, s3, job, target, output)
     if fixed is None:
         return False
-    ended = await _record_stored(context, job, fixed)
+    ended = await _record_stored(context, job, target, fixed)
     metrics.BYTES_STORED.inc(fixed.bytes or 0)
     log.info(
         "output.stored",
@@ -103,82 +126,82 @@ async def _copy_output(context: Context, job: Job, target: Target, output: Outpu
 
 
 async def _is_there(s3: S3, target: Target, output: Output) -> bool:
+    """Tell whether the object that was fixed has arrived after all."""
     assert output.key is not None
     assert output.sha256 is not None
     assert output.bytes is not None
     # Where it was fixed, also when the destination has got another bucket meanwhile.
     spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
-    found = await find_ours(s3, spec, output.key, sha256=output.sha256, size=output.bytes)
+    try:
+        found = await find_ours(
+            s3, spec, output.key, sha256=output.sha256, size=output.bytes, mark=output.mark, checksum=output.checksum
+        )
+    except DestinationDenied as denied:
+        # Who may not list a bucket hears the same of an object that is not there. If it is, the write finds out.
+        if denied.s3_code == "AccessDenied":
+            return False
+        raise
     return bool(found)
 
 
 async def _transfer(context: Context, s3: S3, job: Job, target: Target, output: Output) -> Output | None:
-    """Fetch, look at, fix and write one output; None when the job is not being copied any more."""
-    async with fetch(context, job, output) as file:
-        reach("copy.downloaded")
-        content = inspect(file.body, output.kind, max_pixels=context.settings.outputs.max_pixels)  # type: ignore[arg-type]
-        fixed = replace(
-            output,
-            status="writing",
-            media_type=content.media_type,
-            extension=content.extension,
-            bytes=len(file.body),
-            width=content.width,
-            height=content.height,
-            sha256=file.sha256,
-            bucket=target.spec.bucket,
-            key=_key(job, target, output.index, content.extension),
-        )
-        if not await _fix(context, fixed):
-            return None
-        await put_once(
-            s3,
-            target.spec,
-            fixed.key or "",
-            file.body,
-            sha256=file.sha256,
-            media_type=content.media_type,
-            metadata={"genrelay-job": show("job", job.id), "genrelay-output": str(output.index)},
-        )
-        reach("copy.put")
-    return fixed
+    """Fetch, look at, fix and write one output; None when it is not wanted any more."""
+    urgent_at = output.source_expires_at.timestamp() if output.source_expires_at else None
+    budget = context.budget
+
+    async def write(reserve: Reserve) -> Output | None:
+        order = OutputOrder(context, job, target, output)
+        async with fetch(context, job, output) as file:
+            written = await transfer(
+                s3,
+                target.spec,
+                file,
+                output.kind,  # type: ignore[arg-type]
+                sizes=sizes_of(context, output),
+                reserve=reserve,
+                order=order,
+            )
+        return None if written is None else order.row_of(written)
+
+    try:
+        return await write(lambda size: budget.reserve_now(min(size, budget.total), job.id))
+    except NoRoom as full:
+        # While it waits it holds nothing, neither memory nor a connection, which might break meanwhile.
+        async with budget.reserve(full.size, job.id, urgent_at) as reservation:
+            return await write(lambda size: _hand_out(reservation, min(size, budget.total)))
 
 
-def _key(job: Job, target: Target, index: int, extension: str) -> str:
-    return object_key(target.path, show("job", job.id), index, extension, save_directly=target.save_directly)
+@asynccontextmanager
+async def _hand_out(reservation: Reservation, size: int) -> AsyncIterator[Reservation]:
+    """Lend what is reserved already."""
+    if size > reservation.size:
+        raise SourceUnavailable("the provider's file is larger than it was a moment ago")
+    reservation.shrink(size)
+    yield reservation
 
 
-async def _fix(context: Context, output: Output) -> bool:
-    """Commit what will be written, before it is; False when the job was canceled or another worker fixed it otherwise."""
-    reach("copy.fixed_before_commit")
-    done = await queries().fix_output(context.pool, **{name: getattr(output, name) for name in _FIXED})
-    reach("copy.fixed")
-    return done is not None
-
-
-_FIXED = [
-    *("job_id", "index", "media_type", "extension", "bytes", "width", "height", "frames", "sha256", "bucket", "key"),
-    *("mark", "part_bytes", "checksum"),
-]
-
-
-async def _record_stored(context: Context, job: Job, output: Output) -> bool:
+async def _record_stored(context: Context, job: Job, target: Target, output: Output) -> bool:
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
-        rows = queries().mark_stored(connection, job_id=job.id, index=output.index, sha256=output.sha256)
+        rows = queries().mark_stored(
+            connection, job_id=job.id, index=output.index, sha256=output.sha256, bucket=output.bucket, key=output.key
+        )
         outputs = [read_output(row) async for row in rows]
         # What lies in the bucket is listed, also when the job has ended meanwhile; but then no event tells of it.
         if locked is None or not outputs or locked.job.run != job.run:
             return False
-        ended = await _tell_stored(connection, locked, outputs, output.index)
+        ended = await _tell_stored(connection, locked, outputs, output.index, ends=not target.manifest)
         reach("copy.stored_before_commit")
     reach("copy.stored")
     return ended
 
 
-async def _tell_stored(connection: Connection, locked: Locked, outputs: list[Output], index: int) -> bool:
+async def _tell_stored(
+    connection: Connection, locked: Locked, outputs: list[Output], index: int, *, ends: bool
+) -> bool:
+    """Tell of an output that is stored; ends: the job has succeeded with its last one. Returns whether it has."""
     told: dict[str, Any] = {"output": outputs[index].as_json() if index < len(outputs) else None}
-    if all(output.status == "stored" for output in outputs):
+    if ends and all(output.status == "stored" for output in outputs):
         also = (Told(EventType.OUTPUT_STORED, told),)
         return await record(connection, locked, Happening.ALL_STORED, outputs=outputs, also=also) is not None
     # An output more: tries and starts are counted anew, and the lease stays what it is.
@@ -186,41 +209,61 @@ async def _tell_stored(connection: Connection, locked: Locked, outputs: list[Out
     return False
 
 
-async def _complete(context: Context, job: Job) -> None:
-    """End a job whose outputs are all stored but whose last one was marked by somebody else (an earlier run's copy)."""
+async def _complete(context: Context, job: Job, target: Target) -> None:
+    """End a job whose outputs are all stored: one with a manifest, or whose last output was marked by somebody else.
+
+    Raises OutputError when the manifest can't be written.
+    """
     row = await queries().peek_job(context.pool, id=job.id)
     if row is None or row["completed_at"] is not None:
         return
+    async with context.pool.acquire() as connection:
+        outputs = await outputs_of(connection, job.id)
+    if any(output.status != "stored" for output in outputs):
+        return
+    if target.manifest:
+        await write_manifest(context, job, target, outputs)
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
-        outputs = await outputs_of(connection, job.id)
-        if locked is not None and all(output.status == "stored" for output in outputs):
+        if locked is not None:
             await record(connection, locked, Happening.ALL_STORED, outputs=outputs)
 
 
-@asynccontextmanager
-async def _renewing(context: Context, job: Job) -> AsyncIterator[None]:
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(context.lease / 3)
-            # While the database is away nobody else takes the job up either.
-            try:
-                await queries().renew_lease(
-                    context.pool, id=job.id, status=Status.COPYING.value, run=job.run, lease=context.lease
-                )
-            except Exception as error:  # the copy goes on, fenced, also when another takes the job up beside it
-                log.warning("job.lease_not_renewed", job_id=show("job", job.id), reason=type(error).__name__)
-
-    task = asyncio.create_task(renew())
+async def _while_copying(context: Context, job: Job, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do the work while the job is being copied in this run; cancels it, and returns None, as soon as it is not."""
+    working, renewing = asyncio.create_task(work), asyncio.create_task(_renew(context, job))
     try:
-        yield
+        await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in (working, renewing):
+            task.cancel()
+        await asyncio.gather(working, renewing, return_exceptions=True)
 
 
-async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> None:
-    """One place decides what becomes of a copy that did not get through: refresh, again later, or the end."""
+async def _renew(context: Context, job: Job) -> None:
+    """Keep the job to ourselves; returns when it is not being copied in this run any more."""
+    while True:
+        await asyncio.sleep(context.lease / 3)
+        # While the database is away nobody else takes the job up either.
+        try:
+            found = await queries().renew_lease(
+                context.pool, id=job.id, status=Status.COPYING.value, run=job.run, lease=context.lease
+            )
+        except Exception as error:  # the copy goes on, fenced, also when another takes the job up beside it
+            log.warning("job.lease_not_renewed", job_id=show("job", job.id), reason=type(error).__name__)
+        else:
+            if found is None:
+                return
+
+
+async def _decide(context: Context, job: Job, destination: Any, trouble: list[OutputError]) -> None:
+    """One place decides what becomes of a copy that did not get through: refresh, again later, or the end.
+
+    destination: its row, as it was used.
+    """
+    if await rather_earlier(context, job, trouble):
+        return
     final = next((error for error in trouble if error.final and not isinstance(error, SourceGone)), None)
     if final is None:
         # An output whose URL has expired gets a fresh one, whatever passing trouble another one has.
@@ -228,13 +271,19 @@ async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> Non
         if final is not None and await refresh_sources(context, job):
             return
     last = final or (trouble[0] if trouble else OutputRefused("there is nothing to copy"))
+    error = last.as_job_error()
+    ends = await _ends(context, job, final)
+    if ends and (failure := find_failure([*(each for each in trouble if each.final), last])) is not None:
+        await note_failure(context.pool, destination["id"], failure, seen=destination["updated_at"])
+    if ends and any(isinstance(each, DestinationError) for each in trouble):
+        error = told_of_spool(error, await _while_copying(context, job, spool_rest(context, job)))
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
             return
         tries = locked.job.tries + 1
         if final is not None or tries >= context.settings.outputs.max_attempts:
-            await fail(context, connection, locked, last.as_job_error())
+            await fail(context, connection, locked, error)
             outcome = "failed"
         else:
             due = locked.now + backoff(tries - 1, 0.5, 120.0)
@@ -248,3 +297,9 @@ async def _decide(context: Context, job: Job, trouble: list[OutputError]) -> Non
         outcome=outcome,
         reason=last.message,
     )
+
+
+async def _ends(context: Context, job: Job, final: OutputError | None) -> bool:
+    """Whether a copy with this trouble is the job's last one."""
+    row = await queries().peek_job(context.pool, id=job.id)
+    return final is not None or (row is not None and row["tries"] + 1 >= context.settings.outputs.max_attempts)

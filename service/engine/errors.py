@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
 from service.jobs.errors import ErrorCode, JobError
+from service.jobs.model import Output, first_loss, moment
+
+# The outputs are made and paid for, and still at their source.
+BUCKETS_OWN = frozenset(
+    {ErrorCode.DESTINATION_DENIED, ErrorCode.DESTINATION_CONFLICT, ErrorCode.DESTINATION_UNAVAILABLE}
+)
 
 
 def deadline_exceeded(seconds: int, doing: str, why: str = "") -> JobError:
@@ -106,3 +116,13 @@ def output_expired(why: str) -> JobError:
         f"an output could not be fetched while its source lived: {why}",
         "the provider has deleted it; retry asks the provider once more, otherwise submit a new job",
     )
+
+
+def with_time_left(error: JobError, outputs: Sequence[Output], now: datetime) -> JobError:
+    """Say until when `retry` can still save what the bucket did not take; unchanged when nobody knows, or all is spooled."""
+    missing = [output for output in outputs if output.lost_at is not None]
+    lost_at = first_loss(missing)
+    if lost_at is None or lost_at <= now or all(output.spooled_until for output in missing):
+        return error
+    until = f"`retry` can save the outputs until {moment(lost_at)}, when the first of them is gone at its source."
+    return replace(error, hint=f"{error.hint} {until}".lstrip())

@@ -6,16 +6,16 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
+from service.engine.idempotency import Taken, claim
 from service.engine.ledger import SUBMIT, enqueue
 from service.engine.line import join_at_once
 from service.ids import new_uuid, show
@@ -40,22 +40,6 @@ class InvalidRequestError(Exception):
         self.mistakes = mistakes
 
 
-class KeyReusedError(Exception):
-    """The idempotency key stands for another request."""
-
-
-class KeyBusyError(Exception):
-    """A request with the same idempotency key is still being worked on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A job that was taken in; replayed: it had been already, with the same idempotency key."""
-
-    job: Job
-    replayed: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a job's outputs will go."""
@@ -73,15 +57,15 @@ async def take_in(
     digest: of the request's JSON, for the comparison with the key's first use. Raises InvalidRequestError,
     KeyReusedError, KeyBusyError.
     """
-    body = await _encode(request)
+    encoded = await _encode(request)
     async with context.transaction() as connection:
         job_id = new_uuid()
         if key is not None:
-            await _limit_wait(connection, context.settings.http.idempotency_wait_seconds)
-            if (twin := await _claim(connection, account_id, key, digest, job_id)) is not None:
+            twin = await claim(context, connection, account_id, key, digest, job_id)
+            if twin is not None:
                 return Taken(twin, replayed=True)
         place = await _find_place(context, connection, account_id, request)
-        job = await _insert(connection, account_id, job_id, request, place, body)
+        job = await _insert(connection, account_id, job_id, request, place, encoded)
         if not await join_at_once(context, connection, job):
             await enqueue(connection, SUBMIT, job_id)
         reach("intake.before_commit")
@@ -91,9 +75,15 @@ async def take_in(
     return Taken(job)
 
 
-async def _encode(request: JobRequest) -> bytes:
-    def encode() -> bytes:
-        return json.dumps(request.checked.body, ensure_ascii=False, separators=(",", ":")).encode()
+class _Encoded(NamedTuple):
+    body: bytes
+    sha256: bytes
+
+
+async def _encode(request: JobRequest) -> _Encoded:
+    def encode() -> _Encoded:
+        body = json.dumps(request.checked.body, ensure_ascii=False, separators=(",", ":")).encode()
+        return _Encoded(body, hashlib.sha256(body).digest())
 
     # Megabytes of base64 are written in a thread, not on the loop.
     return await asyncio.to_thread(encode) if _is_big(request.checked.body) else encode()
@@ -116,30 +106,6 @@ async def find_more_mistakes(context: Context, account_id: UUID, given: Any, mis
     if known:
         return mistakes
     return [*mistakes, Mistake("destination", "no destination of that name", name[:100])]
-
-
-async def _limit_wait(connection: Connection, seconds: float) -> None:
-    # 0 would mean for ever.
-    await connection.execute(f"SET LOCAL lock_timeout = {max(1, round(seconds * 1000))}")
-
-
-async def _claim(connection: Connection, account_id: UUID, key: str, digest: bytes, job_id: UUID) -> Job | None:
-    """Take the key for this job; a twin under way is waited for, and its job is returned."""
-    try:
-        mine = await queries().claim_idempotency_key(
-            connection, account_id=account_id, key=key, request_digest=digest, job_id=job_id
-        )
-    except asyncpg.LockNotAvailableError:
-        raise KeyBusyError from None
-    if mine is not None:
-        return None
-    found = await queries().find_idempotent(connection, account_id=account_id, key=key)
-    if found is None or found["request_digest"] != digest:
-        raise KeyReusedError
-    row = await queries().get_job(connection, id=found["job_id"], account_id=account_id)
-    if row is None:
-        raise KeyReusedError
-    return read_job(row)
 
 
 async def _find_place(context: Context, connection: Connection, account_id: UUID, request: JobRequest) -> Place:
@@ -207,7 +173,7 @@ def _read_storage(storage: CustomStorage | None, mistakes: list[Mistake]) -> dic
 
 
 async def _insert(
-    connection: Connection, account_id: UUID, job_id: UUID, request: JobRequest, place: Place, body: bytes
+    connection: Connection, account_id: UUID, job_id: UUID, request: JobRequest, place: Place, encoded: _Encoded
 ) -> Job:
     row = await queries().insert_job(
         connection,
@@ -226,12 +192,13 @@ async def _insert(
         deadline_seconds=request.deadline_seconds,
         images=request.checked.images,
         track_id=request.checked.track_id,
+        input_sha256=encoded.sha256,
     )
     job = read_job(row)
     await queries().insert_beginning(
         connection,
         job_id=job.id,
-        body=body,
+        body=encoded.body,
         event_id=new_uuid(),
         account_id=account_id,
         type=EventType.QUEUED.value,
@@ -239,20 +206,3 @@ async def _insert(
         data={"sequence": 1, "job": job_json(job, [])},
     )
     return job
-
-
-def digest_request(given: Any) -> bytes:
-    """Return the digest of a request compared as JSON: order and spelling don't count, 7 is 7.0."""
-    text = json.dumps(_respell(given), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()
-
-
-def _respell(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {name: _respell(part) for name, part in value.items()}
-        case list():
-            return [_respell(part) for part in value]
-    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from service.db.sql import queries
 from service.engine.nearby import after_commit, hint
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import ENDED, EventType, Happening, Status, decide
-from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
+from service.jobs.model import Job, Output, first_loss, job_json, moment, read_job, read_output
 
 SUBMIT, LOOK_UP, SETTLE, COPY = "submit", "look_up", "settle", "copy"
 TASK_OF = {Status.QUEUED: SUBMIT, Status.SUBMITTING: SUBMIT, Status.RUNNING: LOOK_UP, Status.COPYING: COPY}
@@ -83,8 +83,10 @@ async def record(
     told = [*also, Told(rule.event, told_of or {})] if rule.event else [*also]
     if outputs is None:
         # Only events show them.
-        outputs = await outputs_of(connection, before.id) if told else []
-    after = await _save(connection, before, after, told, outputs, now)
+        outputs = await outputs_of(connection, before.id) if told else None
+    if outputs is not None:
+        after = replace(after, source_expires_at=first_loss(outputs))
+    after = await _save(connection, before, after, told, outputs or [], now)
     await _follow_up(connection, after, now)
     if after.ended:
         after_commit(partial(_count_end, after))
@@ -104,6 +106,14 @@ async def tell(connection: Connection, locked: Locked, told: tuple[Told, ...]) -
     return Locked(after, locked.now)
 
 
+async def begin_copying(connection: Connection, locked: Locked) -> Locked:
+    """Tell of a job that begins with its outputs, and send its first task."""
+    job = replace(locked.job, source_expires_at=first_loss(await outputs_of(connection, locked.job.id)))
+    after = await tell(connection, replace(locked, job=job), (Told(EventType.COPYING, {}),))
+    await _follow_up(connection, after.job, after.now)
+    return after
+
+
 async def postpone(connection: Connection, locked: Locked, due_at: datetime, **changes: Any) -> Locked:
     """Leave the state as it is and look again at `due_at`; the task that says so has ended well."""
     job, soon = locked.job, due_at - locked.now <= _SOON
@@ -117,6 +127,7 @@ async def postpone(connection: Connection, locked: Locked, due_at: datetime, **c
         starts=0,
         rereads=after.rereads,
         provider_status=after.provider_status,
+        source_expires_at=after.source_expires_at,
         nudged=soon,
     )
     await _follow_up(connection, after, locked.now)
@@ -183,21 +194,40 @@ _SAVED = [
     "deadline_at",
     "due_at",
     "nudged_at",
+    "source_expires_at",
 ]
 
 
 async def _follow_up(connection: Connection, job: Job, now: datetime) -> None:
     if job.due_at is not None and job.due_at - now <= _SOON:
-        await enqueue(connection, TASK_OF[job.status], job.id, delay=job.due_at - now)
+        urgency = decide_urgency(job.status, job.urgent_at)
+        await enqueue(connection, TASK_OF[job.status], job.id, delay=job.due_at - now, urgency=urgency)
 
 
-async def enqueue(connection: Connection, task: str, job_id: UUID, *, delay: timedelta = timedelta(0)) -> None:
+def decide_urgency(status: Status, urgent_at: datetime) -> int:
+    """Return a task's place in the queue, higher first: copies go in the order in which their sources expire.
+
+    All others are equal, and wait in queues of their own. In seconds, for the 68 years on either side of `_MIDDLE`.
+    """
+    if status is not Status.COPYING:
+        return 0
+    return max(-_MOST_URGENT, min(_MOST_URGENT, int((_MIDDLE - urgent_at).total_seconds())))
+
+
+_MIDDLE, _MOST_URGENT = datetime(2030, 1, 1, tzinfo=UTC), 2**31 - 1
+
+
+async def enqueue(
+    connection: Connection, task: str, job_id: UUID, *, delay: timedelta = timedelta(0), urgency: int = 0
+) -> None:
     """Hint at a task: this process takes it up after the commit if it can, otherwise it is enqueued with the transaction."""
     if delay <= timedelta(0) and hint(task, job_id):
         return
     # A few milliseconds more, so that the task never finds a job that is not due yet.
     later = delay + timedelta(milliseconds=5) if delay > timedelta(0) else None
-    await Queries.from_asyncpg_connection(connection).enqueue(task, job_id.bytes, execute_after=later)  # type: ignore[arg-type]
+    await Queries.from_asyncpg_connection(connection).enqueue(  # type: ignore[arg-type]
+        task, job_id.bytes, urgency, execute_after=later
+    )
 
 
 async def enqueue_all(task: str, connection: Connection, job_ids: Sequence[UUID]) -> None:

@@ -4,37 +4,57 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from service.db.sql import queries
 from service.engine.context import Context
+from service.engine.earlier import turn_to_earlier
 from service.engine.ledger import lock, outputs_of, postpone
 from service.engine.read_back import read_back
 from service.engine.verdicts import READ_BACK_PAUSE, save_sources
 from service.jobs.lifecycle import Status
-from service.jobs.model import Job
-from service.providers.contract import LookUpUnavailable, Succeeded
+from service.jobs.model import Job, first_loss, read_job
+from service.providers.contract import LookUpUnavailable, Source, Succeeded
 
 _REFRESHES = 3
 
 
 async def refresh_sources(context: Context, job: Job) -> bool:
-    """Ask the provider for fresh URLs and put the copy off until they are tried; False when that is of no use any more."""
-    if job.provider_task_id is None or job.rereads >= _REFRESHES:
+    """Ask the provider for fresh URLs and put the copy off until they are tried; False when that is of no use any more.
+
+    A copy of another job asks about that one's task, and falls back on what that one has stored.
+    """
+    return await _ask_provider(context, job) or await turn_to_earlier(context, job)
+
+
+async def _ask_provider(context: Context, job: Job) -> bool:
+    if job.rereads >= _REFRESHES:
+        return False
+    asked = job if job.copy_of is None else read_job(await queries().origin_of(context.pool, job_id=job.id))
+    if asked.provider_task_id is None:
         return False
     visit = context.gates.look_ups(job.provider).try_enter()
-    found = (await read_back(context, job, job.provider_task_id, visit)).outcome
-    if not isinstance(found, Succeeded | LookUpUnavailable):
-        return False
+    found = (await read_back(context, asked, asked.provider_task_id, visit)).outcome
+    match found:
+        case Succeeded(_, sources):
+            return await _save_fresh(context, job, sources)
+        case LookUpUnavailable():
+            return await _save_fresh(context, job, ())
+    return False
+
+
+async def _save_fresh(context: Context, job: Job, sources: tuple[Source, ...]) -> bool:
+    """Write the URLs that have changed; False when they are the same ones, and the job has something better to try."""
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
             return True
-        pause = READ_BACK_PAUSE
-        if isinstance(found, Succeeded):
-            before = {output.index: output.source_url for output in await outputs_of(connection, job.id)}
-            fresh = [
-                s for s in found.sources if s.index in before and (s.inline is not None or s.url != before[s.index])
-            ]
+        missing = [output for output in await outputs_of(connection, job.id) if output.status != "stored"]
+        before = {output.index: output.source_url for output in missing}
+        fresh = [s for s in sources if s.index in before and (s.inline is not None or s.url != before[s.index])]
+        if sources and not fresh and job.copy_of is not None:
+            return False
+        if fresh:
             await save_sources(connection, locked.job, fresh)
-            pause = 0.0 if fresh else READ_BACK_PAUSE
-        due = locked.now + timedelta(seconds=pause)
-        await postpone(connection, locked, due, rereads=locked.job.rereads + 1)
+        due = locked.now + timedelta(seconds=0.0 if fresh else READ_BACK_PAUSE)
+        loss = first_loss(await outputs_of(connection, job.id))
+        await postpone(connection, locked, due, rereads=locked.job.rereads + 1, source_expires_at=loss)
     return True

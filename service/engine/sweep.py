@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -12,8 +13,11 @@ from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
-from service.engine.ledger import SETTLE, TASK_OF
+from service.engine.ledger import SETTLE, TASK_OF, decide_urgency
+from service.engine.spooling import clean_spool
+from service.engine.uploads import sweep_uploads
 from service.jobs.lifecycle import Status
+from service.jobs.model import urgent_at
 
 log = structlog.get_logger()
 
@@ -30,31 +34,42 @@ async def sweep(context: Context) -> None:
         rows = queries().overdue_jobs(
             context.pool, grace=context.grace, full=context.gates.full_look_ups(), limit=_MOST
         )
-        jobs = [(TASK_OF[Status(row["status"])], row["id"]) async for row in rows]
-        await _nudge(context, jobs)
+        jobs = [_nudge_for(row) async for row in rows]
+        await _send(context, jobs)
         if len(jobs) < _MOST:
             break
     rows = queries().forgotten_callbacks(context.pool, grace=context.grace, limit=_MOST)
-    await _nudge(context, [(SETTLE, row["job_id"]) async for row in rows])
+    await _send(context, [_Nudge(SETTLE, row["job_id"]) async for row in rows])
 
 
-async def _nudge(context: Context, tasks: list[tuple[str, UUID]]) -> None:
-    if not tasks:
+class _Nudge(NamedTuple):
+    task: str
+    job_id: UUID
+    urgency: int = 0
+
+
+def _nudge_for(row: Any) -> _Nudge:
+    status, loss = Status(row["status"]), urgent_at(row["source_expires_at"], row["created_at"])
+    return _Nudge(TASK_OF[status], row["id"], decide_urgency(status, loss))
+
+
+async def _send(context: Context, nudges: list[_Nudge]) -> None:
+    if not nudges:
         return
     async with context.transaction() as connection:
-        await _enqueue(connection, tasks)
-    for task, _ in tasks:
-        metrics.SWEPT.labels(task).inc()
-    log.info("work.swept", count=len(tasks))
+        await _enqueue(connection, nudges)
+    for nudge in nudges:
+        metrics.SWEPT.labels(nudge.task).inc()
+    log.info("work.swept", count=len(nudges))
 
 
-async def _enqueue(connection: Connection, tasks: list[tuple[str, UUID]]) -> None:
+async def _enqueue(connection: Connection, nudges: list[_Nudge]) -> None:
     # One nudge per task and job is enough: the key keeps a backlog from growing with every sweep.
     await Queries.from_asyncpg_connection(connection).enqueue(  # type: ignore[arg-type]
-        [task for task, _ in tasks],
-        [job.bytes for _, job in tasks],
-        [0] * len(tasks),
-        dedupe_key=[f"sweep:{task}:{job}" for task, job in tasks],
+        [nudge.task for nudge in nudges],
+        [nudge.job_id.bytes for nudge in nudges],
+        [nudge.urgency for nudge in nudges],
+        dedupe_key=[f"sweep:{nudge.task}:{nudge.job_id}" for nudge in nudges],
         on_conflict="skip",
     )
 
@@ -69,6 +84,8 @@ async def keep_house(context: Context) -> None:
     await _purge(_ENGINE_LOG, lambda: queries().purge_engine_log(pool, limit=_ENGINE_LOG))
     await _purge(_GRANTS, lambda: queries().purge_grants(pool, limit=_GRANTS))
     await _purge(_PLACES, lambda: queries().purge_line(pool, limit=_PLACES))
+    await clean_spool(context)
+    await sweep_uploads(context)
     await queries().forget_dead_workers(pool)
 
 

@@ -136,7 +136,11 @@ async def fail(
     **changes: Any,
 ) -> Locked | None:
     """End a job badly; its input is kept for a while, because `retry` may send it again."""
-    after = await record(connection, locked, happening, also=told, error=error.as_json(), **changes)
+    outputs = None
+    if error.code in errors.BUCKETS_OWN:
+        outputs = await outputs_of(connection, locked.job.id)
+        error = errors.with_time_left(error, outputs, locked.now)
+    after = await record(connection, locked, happening, outputs=outputs, also=told, error=error.as_json(), **changes)
     if after is not None:
         keep = context.settings.retention.retry_inputs_seconds
         await queries().keep_input_until(connection, job_id=locked.job.id, seconds=keep)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +23,7 @@ from pgqueuer import Queries, QueueManager
 from service import metrics
 from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
+from service.engine.alerts import Alerts
 from service.engine.context import Context
 from service.engine.copying import copy
 from service.engine.dispatch import Dispatcher
@@ -93,6 +95,7 @@ class Engine:
         self._managers: list[QueueManager] = []
         self._failures: dict[str, int] = {}
         self._dispatcher = Dispatcher(context)
+        self._alerts = Alerts(context.settings.outputs.alert_seconds)
 
     @property
     def healthy(self) -> bool:
@@ -176,9 +179,10 @@ class Engine:
         """Say that this worker lives, also while it drains: what it has under way is still its own."""
         while True:
             try:
-                someone_waits = await queries().beat(self._context.pool, id=self._context.worker_id)
+                found = await self._beat()
                 self._context.pulse.beat()
-                if someone_waits:
+                self._alerts.see(found)
+                if found["someone_waits"]:
                     # Perhaps because of another process, which may not live any more.
                     self._context.gates.look_anew()
             except DATABASE_AWAY as error:
@@ -186,6 +190,10 @@ class Engine:
             except Exception as error:  # whatever it is, a worker that stops beating loses its submits to others
                 log.exception("worker.no_heartbeat", reason=type(error).__name__)
             await asyncio.sleep(self._context.silence / 4)
+
+    async def _beat(self) -> Any:
+        seconds = self._context.settings.outputs.alert_seconds
+        return await queries().beat(self._context.pool, id=self._context.worker_id, alert_seconds=seconds)
 
     async def _supervise(self, name: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while not self._stopping.is_set():
@@ -266,6 +274,8 @@ class Engine:
                     max_concurrent_tasks=max(most, 2 * batch),
                     shutdown_on_listener_failure=True,
                     heartbeat_timeout=timedelta(seconds=settings.engine.heartbeat_seconds),
+                    # Nobody reads its statistics, which have rows by urgency and are never deleted.
+                    log_aggregation_interval=timedelta(0),
                 )
         finally:
             self._managers.remove(manager)

@@ -17,7 +17,7 @@ class Status(StrEnum):
     queued: waits for its turn, entered by creation, by a submit that did not run, by `retry`.
     submitting: a submit is in flight, or nobody can tell whether it ran; left by its answer, a verdict or the unknown time.
     running: the provider has the task and we know its id; left by a verdict.
-    copying: the provider is done and its outputs are on their way to the bucket.
+    copying: the provider is done and its outputs are on their way to the bucket; a copy of another job begins here.
     succeeded, failed, canceled: ended; a terminal state never changes within a run.
     """
 
@@ -130,6 +130,11 @@ TABLE: dict[tuple[Status, Happening], Rule] = {
 }
 
 
+# How a job begins: taken in, or as a copy of one whose outputs are known.
+TAKEN_IN = Rule(_Q, EventType.QUEUED)
+COPY_BEGINS = _COPYING
+
+
 def decide(status: Status, happening: Happening) -> Rule | None:
     """Return what follows when `happening` meets a job in `status`; None: nothing, the job stays as it is."""
     return TABLE.get((status, happening))
@@ -137,7 +142,9 @@ def decide(status: Status, happening: Happening) -> Rule | None:
 
 def diagram() -> str:
     """Return the table as a Mermaid state diagram, for `docs/lifecycle.md`."""
-    lines = ["stateDiagram-v2", "    [*] --> queued: job.queued"]
+    lines = ["stateDiagram-v2"]
+    for rule, why in ((TAKEN_IN, "taken in"), (COPY_BEGINS, "copy of another job")):
+        lines.append(f"    [*] --> {rule.next.value}: {why} / {rule.event}")
     for (status, happening), rule in TABLE.items():
         told = f" / {rule.event.value}" if rule.event else ""
         lines.append(f"    {status.value} --> {rule.next.value}: {happening.value}{told}")

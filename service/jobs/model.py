@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from service.ids import show
 from service.jobs.lifecycle import ENDED, Status, SubmitState
+
+_ASSUMED_LIFE = timedelta(hours=24)  # of outputs whose provider does not say how long it keeps them
 
 Digest = bytes  # `Output` has a field of that name
 Secret = bytes
@@ -68,6 +70,11 @@ class Job:
         """Whether the current run is over."""
         return self.status in ENDED
 
+    @property
+    def urgent_at(self) -> datetime:
+        """When its outputs are lost unless they are stored."""
+        return urgent_at(self.source_expires_at, self.created_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -100,6 +107,13 @@ class Output:
     spool_bytes: int | None = None
     spooled_until: datetime | None = None
 
+    @property
+    def lost_at(self) -> datetime | None:
+        """When its file is gone, at the provider and from the spool; None for one that is stored, or if nobody knows."""
+        if self.status not in {"pending", "writing"}:
+            return None
+        return max(filter(None, (self.source_expires_at, self.spooled_until)), default=None)
+
     def as_json(self) -> dict[str, Any]:
         """Return the output as the API shows it; the source's URL is never shown."""
         stored = self.status == "stored"
@@ -120,6 +134,16 @@ class Output:
             "source_expires_at": moment(self.source_expires_at),
             "spooled_until": None if stored else moment(self.spooled_until),
         }
+
+
+def urgent_at(source_expires_at: datetime | None, created_at: datetime) -> datetime:
+    """Return when a job's outputs are lost unless they are stored; an assumed time if nobody knows, so that age decides."""
+    return source_expires_at or created_at + _ASSUMED_LIFE
+
+
+def first_loss(outputs: Iterable[Output]) -> datetime | None:
+    """Return when the first of the outputs that are not stored is gone at its source, as far as it is known."""
+    return min(filter(None, (output.lost_at for output in outputs)), default=None)
 
 
 def read_job(row: Mapping[str, Any]) -> Job:
@@ -177,5 +201,6 @@ def job_json(job: Job, outputs: list[Output]) -> dict[str, Any]:
             "events": f"{path}/events",
             "callbacks": f"{path}/callbacks",
             "cancel": f"{path}/cancel",
+            "copy": f"{path}/copy",
         },
     }

@@ -16,6 +16,10 @@ from service.providers.fields import check_http_url
 
 _EVENTS = frozenset({*(event.value for event in EventType), "job.*", "output.*", "*"})
 DEADLINE_SECONDS = 3600
+Metadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=50),
+]
 
 
 def _event_name(value: str) -> str:
@@ -47,12 +51,7 @@ class JobIn(TypedDict):
     webhook_events_filter: NotRequired[
         Annotated[list[Annotated[str, AfterValidator(_event_name)]], Field(max_length=20)] | None
     ]
-    metadata: NotRequired[
-        Annotated[
-            dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-            Field(max_length=50),
-        ]
-    ]
+    metadata: NotRequired[Metadata]
     deadline_seconds: NotRequired[Annotated[int, Field(ge=30, le=86_400)]]
     on_unclear: NotRequired[Literal["fail", "resubmit"]]
 

@@ -68,7 +68,8 @@ def _read_host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     match = _HOST_AND_PORT.match(authority)
     if match is None or not match[1]:
         raise Refused("malformed", "the URL has no host that can be read")
-    host = match[1] if match[1].startswith("[") else match[1].lower()
+    # Not all of Unicode: the lower case of the Kelvin sign is an ASCII k.
+    host = match[1].lower() if match[1].isascii() and not match[1].startswith("[") else match[1]
     if not host.startswith("[") and not _is_number(host):
         _check_name(host)
     return host, int(match[2]) if match[2] else default_port

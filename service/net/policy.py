@@ -82,6 +82,9 @@ _CLOSED_IPV6 = tuple(
         "3fff::/20",  # documentation
     )
 )
+# ISATAP packs an IPv4 address, mostly a private one, behind any prefix: the last 64 bits are 0000:5efe or 0200:5efe, then
+# the address. A router that speaks it would unpack it.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 # On a network that has only IPv6, DNS64 answers with these for every host that has only IPv4.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -108,6 +111,8 @@ def is_public(address: Address) -> bool:
         return not any(address in network for network in _CLOSED_IPV4)
     if address in _NAT64:
         return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        return False
     return address in _GLOBAL_UNICAST and not any(address in network for network in _CLOSED_IPV6)
 
 

@@ -19,7 +19,8 @@ S3 = Any  # an aiobotocore client; its methods are made at run time
 _TRIES = 4
 _FIRST_PAUSE = 0.05  # seconds
 REQUEST_SECONDS = 60.0  # for a request with its answer and botocore's second try; a dripping endpoint never ends
-_SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
+SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
+MARK = "genrelay-mark"  # the key in an object's metadata that says which write made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,14 @@ async def put_once(
     sha256: bytes,
     media_type: str,
     metadata: Mapping[str, str],
+    mark: str | None = None,
     seconds: float = REQUEST_SECONDS,
 ) -> Stored:
     """Write the object unless something is there; what is there and is ours counts as written.
 
-    sha256: 32 raw bytes, sent as the object's checksum and kept in its metadata. metadata: ASCII. seconds: for each
-    request; a write has as much more as its body takes at 256 KiB a second.
+    sha256: 32 raw bytes, sent as the object's checksum and kept in its metadata. metadata: ASCII. mark: that of another
+    worker that may write the same object in parts. seconds: for each request; a write has as much more as its body takes
+    at 256 KiB a second.
     Raises DestinationConflict, DestinationDenied or DestinationUnavailable.
     """
     request = {
@@ -56,9 +59,9 @@ async def put_once(
         "Metadata": {**metadata, "sha256": sha256.hex()},
     }
     for attempt in range(_TRIES):
-        if await _put(s3, request, seconds + len(body) / _SLOWEST):
+        if await _put(s3, request, seconds + len(body) / SLOWEST):
             return Stored(already=False)
-        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body), seconds=seconds)
+        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body), mark=mark, seconds=seconds)
         if ours is not None:
             return _decide_existing(key, ours=ours)
         # Another write was under way (409), or what was there is gone again: from the start.
@@ -72,7 +75,7 @@ async def _put(s3: S3, request: dict[str, Any], seconds: float) -> bool:
     """Return whether the object was written; False when the condition did not hold."""
     try:
         async with asyncio.timeout(seconds):
-            await s3.put_object(**request)
+            check_told(await s3.put_object(**request), "ETag")
     except ClientError as error:
         if read_s3_code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
             return False
@@ -82,29 +85,57 @@ async def _put(s3: S3, request: dict[str, Any], seconds: float) -> bool:
     return True
 
 
+def check_told(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an answer in which S3 says this, as it always does; raises DestinationUnavailable for any other.
+
+    Endpoints are anybody's: a gateway or a web server may say 200 to whatever it is sent, and keep nothing of it.
+    """
+    if not answer.get(name):
+        raise DestinationUnavailable(
+            f"the S3 endpoint's answer has no {name}", "Check that the destination's endpoint is an S3 server's."
+        )
+    return answer
+
+
 def _decide_existing(key: str, *, ours: bool) -> Stored:
     if ours:
         return Stored(already=True)
-    raise DestinationConflict(f"something else is stored under the key {key}", s3_code="PreconditionFailed")
+    raise conflict(key)
+
+
+def conflict(key: str) -> DestinationConflict:
+    """Return the error for a key under which something else is stored."""
+    return DestinationConflict(f"something else is stored under the key {key}", s3_code="PreconditionFailed")
 
 
 async def find_ours(
-    s3: S3, spec: BucketSpec, key: str, *, sha256: bytes, size: int, seconds: float = REQUEST_SECONDS
+    s3: S3,
+    spec: BucketSpec,
+    key: str,
+    *,
+    sha256: bytes,
+    size: int,
+    mark: str | None = None,
+    checksum: str | None = None,
+    seconds: float = REQUEST_SECONDS,
 ) -> bool | None:
     """Return True if the object under the key has our content, False if it has another, None if there is none.
 
-    seconds: for each of the one or two requests. Raises DestinationDenied (reading the head needs s3:GetObject) or
-    DestinationUnavailable.
+    It is ours if it has the size and one of: the digest or the mark in its metadata, the digest or the checksum (of the
+    parts' digests, as S3 has it) as its checksum. seconds: for each of the one or two requests. Raises DestinationDenied
+    (reading the head needs s3:GetObject) or DestinationUnavailable.
     """
     found = await _head(s3, spec, key, seconds)
     if found is None or found.get("ContentLength") != size:
         return None if found is None else False
-    written = found.get("Metadata", {}).get("sha256")
-    if written is not None:
-        return bool(written == sha256.hex())
+    said = found.get("Metadata", {})
+    if "sha256" in said:
+        return bool(said["sha256"] == sha256.hex())
+    if mark is not None and said.get(MARK) == mark:
+        return True
     # Only asked for when needed: with KMS, the checksum takes a permission more than the head.
     found = await _head(s3, spec, key, seconds, ChecksumMode="ENABLED")
-    return None if found is None else bool(found.get("ChecksumSHA256") == base64.b64encode(sha256).decode())
+    return None if found is None else found.get("ChecksumSHA256") in {base64.b64encode(sha256).decode(), checksum or ""}
 
 
 async def _head(s3: S3, spec: BucketSpec, key: str, seconds: float, **more: str) -> dict[str, Any] | None:

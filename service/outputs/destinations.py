@@ -4,133 +4,67 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from typing import Any
 
 from service.crypto import Keyring, UndecryptableError
-from service.jobs.model import moment
+from service.ids import show
+from service.jobs.model import Job, moment
+from service.outputs.destination_input import DestinationIn
 from service.outputs.errors import DestinationDenied
-from service.outputs.keys import check_path, clean_path
-from service.outputs.spec import AccessKey, BucketSpec, Encryption
+from service.outputs.key_template import Naming, render_key
+from service.outputs.keys import manifest_key, object_key
+from service.outputs.spec import AccessKey, Ambient, AssumedRole, Auth, BucketSpec, Encryption
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # with fullmatch
 NAME_RULE = "must be 1 to 64 letters, digits, `_`, `.` or `-`, the first one a letter or digit"
 
-_Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
-_Visible = StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=2048)
-
-
-def _valid_path(path: str) -> str:
-    rule = check_path(path)
-    if rule is not None:
-        raise ValueError(rule)
-    return clean_path(path)
-
-
-def _not_control(value: str) -> str:
-    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise ValueError("must not hold control characters or lone surrogates")
-    return value
-
-
-def _no_template(value: object) -> None:
-    if value is not None:
-        raise ValueError("not supported by this version; leave it out, or null")
-
-
-def _no_manifest(value: object) -> Literal[False]:
-    if value is not None and value is not False:
-        raise ValueError("not supported by this version; leave it out, or false")
-    return False
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class AccessKeyAuth(_Strict):
-    """An IAM user's access key."""
-
-    type: Literal["access_key"]
-    access_key_id: Annotated[str, _Visible] = Field(min_length=1, max_length=256)
-    secret_access_key: Annotated[str, _Visible] = Field(min_length=1, max_length=1024, repr=False)
-
-
-class EncryptionIn(_Strict):
-    """Server-side encryption to ask S3 for."""
-
-    type: Literal["AES256", "aws:kms"]
-    key_id: Annotated[str, _Visible] | None = None
-    bucket_key: bool = False
-
-    @model_validator(mode="after")
-    def _kms_only(self) -> Self:
-        if self.type == "AES256" and (self.key_id is not None or self.bucket_key):
-            raise ValueError("key_id and bucket_key go with aws:kms only")
-        return self
-
-
-class DestinationIn(_Strict):
-    """What `PUT /v1/destinations/{name}` takes."""
-
-    bucket: _Bucket
-    region: _Region
-    path: Annotated[str, AfterValidator(_valid_path)] = ""
-    save_to_path_directly: bool = False
-    endpoint_url: Annotated[str, _Visible] | None = None
-    auth: AccessKeyAuth
-    expected_bucket_owner: Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")] | None = None
-    encryption: EncryptionIn | None = None
-    storage_class: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,40}$")] | None = None
-    tags: dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_not_control)],
-        Annotated[str, StringConstraints(max_length=256), AfterValidator(_not_control)],
-    ] = Field(default_factory=dict, max_length=10)
-    acl: Literal["private", "bucket-owner-full-control", "bucket-owner-read"] | None = None
-    key_template: Annotated[Any, AfterValidator(_no_template)] = None
-    manifest: Annotated[Any, AfterValidator(_no_manifest)] = False
-
-    def public(self) -> dict[str, Any]:
-        """Return everything but the secret, for the `spec` column and the API."""
-        spec = self.model_dump()
-        del spec["auth"]["secret_access_key"]
-        return spec
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one job's outputs go."""
+    """Where one job's outputs go. key_template: None where the usual keys hold. manifest: whether one is written."""
 
     spec: BucketSpec
     path: str
     save_directly: bool
+    key_template: str | None = None
+    manifest: bool = False
+
+    def key_for(self, job: Job, index: int, extension: str) -> str:
+        """Return the key of a job's output; nowhere else is one made."""
+        job_id = show("job", job.id)
+        if self.key_template is None:
+            return object_key(self.path, job_id, index, extension, save_directly=self.save_directly)
+        naming = Naming(job_id, index, extension, job.provider, job.operation, job.created_at)
+        return render_key(self.key_template, self.path, naming)
+
+    def manifest_key(self, job_id: str) -> str:
+        """Return the key of a job's manifest. job_id: as it is shown, `job_…`."""
+        return manifest_key(self.path, job_id, save_directly=self.save_directly)
 
 
-def encrypt_secret(keyring: Keyring, destination: DestinationIn) -> bytes:
-    """Return the secret part of a destination for the database."""
-    return keyring.encrypt(json.dumps({"secret_access_key": destination.auth.secret_access_key}))
+def encrypt_secret(keyring: Keyring, destination: DestinationIn) -> bytes | None:
+    """Return the secret part of a destination for the database; None when it has none."""
+    secret = destination.secret_access_key
+    return None if secret is None else keyring.encrypt(json.dumps({"secret_access_key": secret}))
 
 
-def read_target(keyring: Keyring, row: Any, storage: dict[str, Any] | None) -> Target:
-    """Read a row of `destinations`; `storage` is what the job's own body said instead (path, save_to_path_directly).
+def read_target(
+    keyring: Keyring, row: Any, storage: dict[str, Any] | None, ambient_accounts: Collection[str]
+) -> Target:
+    """Read a row of `destinations`, with its account's name and external id.
 
-    Raises DestinationDenied when its secret can't be decrypted any more.
+    storage: what the job's own body said instead (path, save_to_path_directly); the key template does not hold for it.
+    ambient_accounts: those that may use the service's own credentials, by name. Raises DestinationDenied when the secret
+    can't be decrypted any more, or the account is not one of these any more.
     """
     spec = row["spec"]
-    try:
-        secret = json.loads(keyring.decrypt(row["secret"]))
-    except UndecryptableError as error:
-        raise DestinationDenied(
-            f"the destination's secret can't be read: {error}", "Put the destination again, then retry the job."
-        ) from None
     chosen = storage or spec
     bucket = BucketSpec(
         bucket=spec["bucket"],
         region=spec["region"],
-        auth=AccessKey(spec["auth"]["access_key_id"], secret["secret_access_key"]),
+        auth=_read_auth(keyring, row, ambient_accounts),
         endpoint_url=spec["endpoint_url"],
         expected_bucket_owner=spec["expected_bucket_owner"],
         encryption=Encryption(**spec["encryption"]) if spec["encryption"] else None,
@@ -138,15 +72,58 @@ def read_target(keyring: Keyring, row: Any, storage: dict[str, Any] | None) -> T
         tags=spec["tags"],
         acl=spec["acl"],
     )
-    return Target(bucket, chosen["path"], chosen["save_to_path_directly"])
+    template = None if storage else spec["key_template"]
+    return Target(bucket, chosen["path"], chosen["save_to_path_directly"], template, spec["manifest"])
+
+
+def _read_auth(keyring: Keyring, row: Any, ambient_accounts: Collection[str]) -> Auth:
+    said = row["spec"]["auth"]
+    match said["type"]:
+        case "assume_role":
+            return AssumedRole(said["role_arn"], row["external_id"])
+        case "ambient":
+            if row["account_name"] not in ambient_accounts:
+                raise DestinationDenied(
+                    "the account may not use the service's own AWS credentials", ambient_rule(row["account_name"])
+                )
+            return Ambient()
+    try:
+        secret = json.loads(keyring.decrypt(row["secret"]))
+    except UndecryptableError as error:
+        raise DestinationDenied(
+            f"the destination's secret can't be read: {error}", "Put the destination again, then retry the job."
+        ) from None
+    return AccessKey(said["access_key_id"], secret["secret_access_key"])
+
+
+def ambient_rule(account_name: str) -> str:
+    """Return what has to be so for an account to use the service's own credentials."""
+    return (
+        f"The operator has to name the account {account_name!r} in GENRELAY_OUTPUTS__AMBIENT_ACCOUNTS; or use a role."
+    )
 
 
 def destination_json(row: Any) -> dict[str, Any]:
-    """Return a row of `destinations` as the API shows it."""
+    """Return a row of `destinations`, with its account's external id, as the API shows it."""
+    spec = row["spec"]
+    auth = spec["auth"]
+    if auth["type"] == "assume_role":
+        auth = {**auth, "external_id": row["external_id"]}
     return {
         "object": "destination",
         "name": row["name"],
-        **row["spec"],
+        **spec,
+        "auth": auth,
+        "status": _status(row),
+        "checked_at": moment(row["checked_at"]),
+        "failing_since": moment(row["failing_since"]),
+        "failure": row["failure"],
         "created_at": moment(row["created_at"]),
         "updated_at": moment(row["updated_at"]),
     }
+
+
+def _status(row: Any) -> str:
+    if row["failing_since"] is not None:
+        return "failing"
+    return "unchecked" if row["checked_at"] is None else "ok"

@@ -1,31 +1,64 @@
-"""Fetches a provider's file through the guard: capped, digested while it is read, about once its size in memory."""
+"""Fetches a provider's file through the guard: announced, capped, and read as fast as somebody takes it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 
 import httpx
 
 from service.net import GuardPolicy, Refused, check_url
 from service.outputs.errors import OutputRefused, SourceGone, SourceUnavailable, hint_for_refusal
-from service.outputs.memory import MemoryBudget
 
 DEFAULT_SECONDS = 300.0
+_SLOWEST = 2**20  # bytes a second: what a file may take longer for its size
 # Too early, too often, or took too long: of all 4xx these alone may be better later.
 _PASSING = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class Downloaded:
-    """A whole file. sha256: 32 raw bytes. claimed_type: what the server's `Content-Type` says, only a claim."""
+class Download:
+    """A file (`service.outputs.files.File`) as it comes out of an answer.
 
-    body: bytearray = field(repr=False)
-    sha256: bytes
-    claimed_type: str | None
+    claimed_type: what the server's `Content-Type` says, only a claim.
+    """
+
+    def __init__(self, response: httpx.Response, max_bytes: int, clock: _Clock) -> None:
+        self.size = _read_size(response, max_bytes)
+        self.claimed_type: str | None = response.headers.get("content-type")
+        self._chunks = response.aiter_raw()
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._left = memoryview(b"")
+        self._came = 0
+
+    async def read(self, most: int) -> bytearray:
+        """Return the next bytes: `most` of them unless the file ends, fewer then, and none after its end.
+
+        Raises OutputRefused or SourceUnavailable.
+        """
+        piece = bytearray(self._left[:most])
+        self._left = self._left[most:]
+        if len(piece) < most:
+            with _as_source_errors():
+                async with self._clock.spend(self._came / _SLOWEST):
+                    await self._fill(piece, most)
+        return piece
+
+    async def _fill(self, piece: bytearray, most: int) -> None:
+        # The end is asked for with the last bytes, so that the connection can be used again.
+        while len(piece) < most or self._came == self.size:
+            chunk = await anext(self._chunks, None)
+            if chunk is None:  # httpx itself has raised if that is earlier than was announced
+                return
+            self._came += len(chunk)
+            if self._came > (self._max_bytes if self.size is None else self.size):
+                raise _too_large(self._max_bytes)
+            room = most - len(piece)
+            # Only what does not fit is kept apart.
+            view = memoryview(chunk)
+            piece += view[:room]
+            self._left = view[room:]
 
 
 @asynccontextmanager
@@ -36,45 +69,37 @@ async def download(
     policy: GuardPolicy,
     hosts: Sequence[str],
     max_bytes: int,
-    budget: MemoryBudget,
-    memory: float = 1.0,
     seconds: float = DEFAULT_SECONDS,
-) -> AsyncIterator[Downloaded]:
-    """Fetch a file and hold its share of the memory budget until the block ends.
+) -> AsyncIterator[Download]:
+    """Open a file until the block ends; what it holds in memory is a chunk of the network, and what is read of it.
 
-    client: a guarded one. hosts: where files may come from. memory: what is held of the budget, in lengths of the file.
-    seconds: cap on the whole, without the wait for memory.
-    Raises OutputRefused, SourceGone or SourceUnavailable on entering; what the block raises passes untouched.
+    client: a guarded one. hosts: where files may come from. seconds: cap on all that is spent in asking and reading, and
+    not between two reads; a file may take a second more for each MiB.
+    Raises OutputRefused, SourceGone or SourceUnavailable on entering, and from `read`; what the block raises passes
+    untouched.
     """
     with _as_source_errors():
         target = check_url(url, policy, hosts=hosts)
-    clock = _TimeBudget(seconds)
+    clock = _Clock(seconds)
     request = client.build_request("GET", target, headers={"Accept-Encoding": "identity"})
     with _as_source_errors():
         async with clock.spend():
             response = await client.send(request, stream=True)
     try:
-        expected = _expected_bytes(response, max_bytes, budget)
-        async with budget.reserve(min(int(expected * memory), budget.total)) as reservation:
-            with _as_source_errors():
-                async with clock.spend():
-                    body, digest = await _read(response, max_bytes)
-            await response.aclose()
-            reservation.shrink(int(len(body) * memory))
-            yield Downloaded(body, digest, response.headers.get("content-type"))
+        yield Download(response, max_bytes, clock)
     finally:
         await response.aclose()
 
 
-def _expected_bytes(response: httpx.Response, max_bytes: int, budget: MemoryBudget) -> int:
-    """Return how much memory the file may need; raises for an answer that holds no file, or too large a one."""
+def _read_size(response: httpx.Response, max_bytes: int) -> int | None:
+    """Return the announced size; raises for an answer that holds no file, or too large a one."""
     decide_status(response.status_code)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", ""}:
         raise OutputRefused("the provider's file came with a Content-Encoding, which was not asked for")
     announced = response.headers.get("content-length")
-    if announced is None:
-        return min(max_bytes, budget.total)
+    if announced is None or "transfer-encoding" in response.headers:
+        return None
     if int(announced) > max_bytes:
         raise _too_large(max_bytes)
     return int(announced)
@@ -92,32 +117,22 @@ def decide_status(status: int) -> None:
     raise SourceUnavailable(f"the provider's URL can't be read now (HTTP {status})")
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytearray, bytes]:
-    body, digest = bytearray(), hashlib.sha256()
-    async for chunk in response.aiter_raw():
-        if len(body) + len(chunk) > max_bytes:
-            raise _too_large(max_bytes)
-        body += chunk
-        digest.update(chunk)
-    return body, digest.digest()
-
-
 def _too_large(max_bytes: int) -> OutputRefused:
     return OutputRefused(f"the provider's file is larger than {max_bytes} bytes")
 
 
-class _TimeBudget:
+class _Clock:
     """Seconds that several steps share."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
     @asynccontextmanager
-    async def spend(self) -> AsyncIterator[None]:
+    async def spend(self, more: float = 0.0) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with asyncio.timeout(self._left):
+            async with asyncio.timeout(self._left + more):
                 yield
         finally:
             self._left -= loop.time() - started

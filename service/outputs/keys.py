@@ -1,4 +1,4 @@
-"""Under which key an output is stored."""
+"""Under which key an output is stored, and a job's manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ def object_key(path: str, job_id: str, index: int, extension: str, *, save_direc
 
     Slashes around `path` are trimmed and runs collapsed; "" and "/" mean no prefix.
     """
-    name = f"{job_id}{'-' if save_directly else '/'}{index:02}.{extension}"
+    return join_path(path, f"{job_id}{'-' if save_directly else '/'}{index:02}.{extension}")
+
+
+def manifest_key(path: str, job_id: str, *, save_directly: bool) -> str:
+    """Return `{path}/{job_id}/manifest.json`, or `{path}/{job_id}-manifest.json` with `save_directly`."""
+    return join_path(path, f"{job_id}{'-' if save_directly else '/'}manifest.json")
+
+
+def join_path(path: str, name: str) -> str:
+    """Return the name under the path, or alone when the path is empty."""
     prefix = clean_path(path)
     return f"{prefix}/{name}" if prefix else name
 

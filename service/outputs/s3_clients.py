@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import aioboto3
 import httpx
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
-from botocore.loaders import Loader
 
 from service.net import GuardPolicy, NameNotFound, Refused, Resolver, check_url
 from service.net.resolver import ask_dns, find_addresses
+from service.outputs.aws_session import lean_session
 from service.outputs.bucket import S3
 from service.outputs.errors import DestinationDenied, DestinationUnavailable
+from service.outputs.renewal import SharedCredentials
+from service.outputs.roles import Roles
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
 from service.outputs.s3_http import S3HttpSession
-from service.outputs.spec import AccessKey, BucketSpec
+from service.outputs.s3_signing import sign_with
+from service.outputs.spec import AccessKey, AssumedRole, BucketSpec
 
 _Key = tuple[object, ...]
 
@@ -43,23 +43,39 @@ class Buckets:
 
     Custom endpoints pass the guard: their URL whenever a client is asked for, their addresses at every connection. AWS
     itself, and what the operator set with AWS's own variables (`AWS_ENDPOINT_URL_S3`), is not guarded.
+    roles: the credentials that are not access keys.
     """
 
-    def __init__(self, policy: GuardPolicy, *, resolver: Resolver = ask_dns, max_clients: int = 32) -> None:
+    def __init__(
+        self,
+        policy: GuardPolicy,
+        *,
+        resolver: Resolver = ask_dns,
+        max_clients: int = 32,
+        roles: Roles | None = None,
+    ) -> None:
         self._policy = policy
+        self.roles = roles or Roles()
         self._resolver = resolver
         self._max_clients = max_clients
         self._open: OrderedDict[_Key, _Open] = OrderedDict()
         self._making = asyncio.Lock()
-        self._session = aioboto3.Session(botocore_session=_lean_session())
+        self._session = aioboto3.Session(botocore_session=lean_session())
 
     @asynccontextmanager
-    async def client(self, spec: BucketSpec) -> AsyncIterator[S3]:
-        """Lend a client for the bucket; raises DestinationDenied when its description can't be used."""
+    async def client(self, spec: BucketSpec, cause: str = "genrelay") -> AsyncIterator[S3]:
+        """Lend a client for the bucket; cause: the job on whose behalf, after which a role's session is named.
+
+        Raises DestinationDenied when the bucket's description can't be used or its role does not let us in, and
+        DestinationUnavailable when no credentials can be had now. With a role, every request can raise both.
+        """
         self._read_endpoint(spec)
-        key = (spec.region, spec.endpoint_url, spec.auth)
+        credentials = self._credentials(spec, cause)
+        if credentials is not None:
+            await credentials.get(cause)
+        key = (spec.region, spec.endpoint_url, credentials or spec.auth)
         async with self._making:
-            found = self._open.get(key) or await self._make(key, spec)
+            found = self._open.get(key) or await self._make(key, spec, credentials)
             found.users += 1
             self._open.move_to_end(key)
         try:
@@ -67,6 +83,11 @@ class Buckets:
         finally:
             found.users -= 1
             await self._close_some(self._max_clients)
+
+    def seconds_left(self, spec: BucketSpec) -> float | None:
+        """Return for how long what a client signs is good that was lent to a job just now; None: for ever."""
+        credentials = self._credentials(spec, "job_")
+        return None if credentials is None else credentials.seconds_left()
 
     async def check_endpoint(self, spec: BucketSpec) -> None:
         """Check a custom endpoint's URL and its addresses; raises DestinationDenied or DestinationUnavailable."""
@@ -83,9 +104,24 @@ class Buckets:
         except Refused as refused:
             raise decide_s3_error(refused) from None
 
+    async def asks_for_external_id(self, role: AssumedRole, region: str) -> bool:
+        """Assume a customer's role anew, and tell whether it does ask for the external id; raises DestinationError."""
+        return await self.roles.asks_for_external_id(role, region)
+
+    async def whoami(self) -> str | None:
+        """Return the ARN by which customers let us in, None when AWS does not tell now; takes at most 5 seconds."""
+        return await self.roles.whoami()
+
     async def aclose(self) -> None:
         """Close every client that nobody uses."""
         await self._close_some(0)
+        await self.roles.aclose()
+
+    def _credentials(self, spec: BucketSpec, cause: str) -> SharedCredentials | None:
+        if isinstance(spec.auth, AccessKey):
+            return None
+        # A job's writes are not to be found under the name of the check that came before it.
+        return self.roles.credentials(spec.auth, spec.region, kind=cause.partition("_")[0])
 
     def _read_endpoint(self, spec: BucketSpec) -> httpx.URL | None:
         if spec.endpoint_url is None:
@@ -98,24 +134,26 @@ class Buckets:
             raise DestinationDenied("the destination's endpoint must not have a query or a fragment")
         return url
 
-    async def _make(self, key: _Key, spec: BucketSpec) -> _Open:
+    async def _make(self, key: _Key, spec: BucketSpec, credentials: SharedCredentials | None) -> _Open:
         stack = AsyncExitStack()
-        if not isinstance(spec.auth, AccessKey):
-            raise DestinationDenied("roles are not supported yet")
+        # A role's client gets its credentials at every request; botocore looks for some now unless there are any.
+        who = spec.auth if isinstance(spec.auth, AccessKey) else AccessKey("replaced", "replaced")
         try:
             client = await stack.enter_async_context(
                 self._session.client(
                     "s3",
                     region_name=spec.region,
                     endpoint_url=spec.endpoint_url,
-                    aws_access_key_id=spec.auth.access_key_id,
-                    aws_secret_access_key=spec.auth.secret_access_key,
+                    aws_access_key_id=who.access_key_id,
+                    aws_secret_access_key=who.secret_access_key,
                     config=self._config(spec),
                 )
             )
         except S3_ERRORS as error:
             raise decide_s3_error(error) from None
         client.meta.events.register("before-call.s3", _stay_in_region)
+        if credentials is not None:
+            sign_with(client, credentials)
         self._open[key] = _Open(client, stack)
         return self._open[key]
 
@@ -148,31 +186,3 @@ class Buckets:
 def _stay_in_region(context: dict[str, Any], **_rest: object) -> None:
     """Tell botocore that it has followed a redirect already: a wrong region is for the customer to correct."""
     context.setdefault("s3_redirect", {})["redirected"] = True
-
-
-def _lean_session() -> AioSession:
-    """Return a session whose S3 endpoints are worked out once per bucket instead of once per object."""
-    session = AioSession()
-    session.register_component("data_loader", _lean_loader(session.get_config_variable("data_path")))
-    return session
-
-
-@cache
-def _lean_loader(data_path: str | None) -> _LeanLoader:
-    """Return the one loader of this process: it keeps the files, whose reading is most of what a client costs."""
-    return _LeanLoader(data_path.split(os.pathsep) if data_path else None)
-
-
-class _LeanLoader(Loader):  # type: ignore[misc]
-    """Loads AWS's data files, the rules for S3 endpoints without the object's key.
-
-    botocore remembers endpoints by all parameters of the rules. The key is one of them although no rule looks at it, so
-    that it remembers nothing: a quarter of the CPU time of a small write went into evaluating rules.
-    """
-
-    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
-        """Return a data file as botocore has it, or without what makes it slow."""
-        model = super().load_service_model(service_name, type_name, api_version)
-        if (service_name, type_name) != ("s3", "endpoint-rule-set-1") or '{"ref": "Key"}' in json.dumps(model["rules"]):
-            return model
-        return {**model, "parameters": {name: each for name, each in model["parameters"].items() if name != "Key"}}

@@ -8,48 +8,18 @@ from typing import Any
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
 
 from service.net import Refused
 from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
+from service.outputs.s3_hints import hint_for, needs_region
 
 # Everything that a call of an S3 client raises when something outside is wrong. ValueError: an endpoint it can't read.
-S3_ERRORS = (ClientError, BotoCoreError, Refused, aiohttp.ClientError, OSError, TimeoutError, ValueError)
-
-_CREDENTIALS = "Check the access key id and the secret access key of the destination."
-_PERMISSION = "Allow s3:PutObject and s3:GetObject on the bucket and prefix; look at the bucket policy and KMS key too."
-_REGION = "Set the destination's region to the one the bucket is in."
-_KMS = "Check that the KMS key exists, is enabled, and may be used (kms:GenerateDataKey) by these credentials."
-_ACL = "The bucket does not take ACLs; remove `acl` from the destination."
-
-# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (checked 2026-11). HEAD has no body, so that the
-# status is its code.
-_HINTS = {
-    "AccessDenied": _PERMISSION,
-    "403": _PERMISSION,
-    "AllAccessDisabled": "All access to this bucket has been disabled; ask its owner or AWS.",
-    "AccountProblem": "There is a problem with the AWS account of the bucket; ask AWS.",
-    "InvalidAccessKeyId": _CREDENTIALS,
-    "SignatureDoesNotMatch": _CREDENTIALS,
-    "ExpiredToken": "The credentials have expired; renew them.",
-    "InvalidToken": _CREDENTIALS,
-    "TokenRefreshRequired": "The credentials have expired; renew them.",
-    "NoSuchBucket": "Create the bucket, or correct its name.",
-    "InvalidBucketName": "Correct the bucket's name.",
-    "PermanentRedirect": _REGION,
-    "TemporaryRedirect": _REGION,
-    "301": _REGION,
-    "307": _REGION,
-    "400": _REGION,
-    "AuthorizationHeaderMalformed": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-    "IncorrectEndpoint": _REGION,
-    "AccessControlListNotSupported": _ACL,
-    "InvalidBucketAclWithObjectOwnership": _ACL,
-    "InvalidStorageClass": "Correct the destination's `storage_class`.",
-    "InvalidTag": "Correct the destination's `tags`.",
-    "NotImplemented": "The S3 server does not know something that is needed here (conditional writes, say).",
-    "RequestTimeTooSkewed": "The clock of the machine that runs this service is wrong; its operator has to correct it.",
-}
+# ResponseParserError: an answer that is no XML, which botocore does not count among its own errors.
+S3_ERRORS = (
+    *(ClientError, BotoCoreError, ResponseParserError),
+    *(Refused, aiohttp.ClientError, OSError, TimeoutError, ValueError),
+)
 
 # Passing troubles that S3 reports with a 4xx, or whose code says more than their status.
 _PASSING = frozenset(
@@ -59,16 +29,27 @@ _PASSING = frozenset(
         "ThrottlingException",
         "TooManyRequests",
         "RequestLimitExceeded",
+        "Busy",
         "RequestTimeout",
         "RequestTimeoutException",
         "OperationAborted",
         "ConditionalRequestConflict",
+        # Of an upload that was ended meanwhile: the file begins anew.
+        "NoSuchUpload",
+        # Keys have no sessions, so that this is one of ours (a role's), which is renewed.
+        "ExpiredToken",
+        "TokenRefreshRequired",
+        # The fault is this machine's, and the bucket is as good as before.
+        "RequestTimeTooSkewed",
+        "RequestExpired",
         "BadDigest",
         "IncompleteBody",
         "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
         "KMS.ThrottlingException",
         "KMS.KMSInternalException",
         "KMS.DependencyTimeoutException",
+        "KMS.KeyUnavailableException",
         "InternalError",
         "ServiceUnavailable",
     }
@@ -93,6 +74,11 @@ def decide_s3_error(error: BaseException) -> DestinationError:
             )
         case ClientError():
             return _decide_answer(error)
+        case ResponseParserError():
+            return DestinationUnavailable(
+                "the S3 endpoint gave an answer that can't be read",
+                "Check that the destination's endpoint is that of S3.",
+            )
         case BotoConnectionError() | HTTPClientError() | aiohttp.ClientError() | OSError():
             return _decide_connection(error)
     # Parameters, names and credentials that botocore itself does not take. Its texts name them, so ours does not.
@@ -103,18 +89,13 @@ def _decide_answer(error: ClientError) -> DestinationError:
     code, status = read_s3_code(error), _status(error.response)
     said = _visible(str(error.response.get("Error", {}).get("Message") or ""), 300)
     message = f"S3 answered {code}" + (f": {said}" if said else "")
-    if code in _PASSING or status in {408, 425, 429} or (status >= 500 and code not in _HINTS):
-        return DestinationUnavailable(message, s3_code=code)
-    return DestinationDenied(message, _hint(code, error.response), s3_code=code)
-
-
-def _hint(code: str, response: dict[str, Any]) -> str | None:
-    if code.startswith("KMS"):
-        return _KMS
-    hint = _HINTS.get(code)
-    if hint is _REGION and (region := _region(response)):
-        return f"{_REGION.removesuffix('.')}: {region}."
-    return hint
+    hint = hint_for(code, said, str(error.operation_name))
+    # A 501 is a 5xx that stays; what S3 names itself is told by its code.
+    if code in _PASSING or status in {408, 425, 429, 503} or (status >= 500 and (hint is None or code.isdigit())):
+        return DestinationUnavailable(message, hint, s3_code=code)
+    if needs_region(hint) and (region := _region(error.response)):
+        hint = f"{str(hint).removesuffix('.')}: {region}."
+    return DestinationDenied(message, hint, s3_code=code)
 
 
 def _region(response: dict[str, Any]) -> str:

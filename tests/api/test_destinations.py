@@ -16,7 +16,8 @@ from tests.api.answers import paths_of, problem
 from tests.serving import serving
 from tests.world import SECRET_KEY, World, client_for, destination, free_port, running_world
 
-STEPS = ["endpoint", "put", "conditional_put", "head", "get", "delete"]
+STEPS = ["endpoint", "put", "conditional_put", "head", "get", "multipart", "abort", "delete"]
+ROLE = "arn:aws:iam::123456789012:role/customers/genrelay"
 
 
 async def _check(world: World, name: str = "acme") -> dict[str, Any]:
@@ -39,6 +40,7 @@ async def test_a_destination_is_made_replaced_shown_and_deleted(world: World) ->
     made = await world.client.put("/v1/destinations/new", json=given)
     assert made.status_code == 201
     shown = made.json()
+    del shown["check"]
     assert shown["object"] == "destination"
     assert shown["name"] == "new"
     assert shown["auth"] == {"type": "access_key", "access_key_id": world.s3.access_key_id}
@@ -67,11 +69,11 @@ async def test_a_destination_is_made_replaced_shown_and_deleted(world: World) ->
         "tags": {"team": "grün"},
         "acl": "bucket-owner-full-control",
         "key_template": None,
-        "manifest": None,
+        "manifest": True,
     }
     replaced = await world.client.put("/v1/destinations/new", json=full)
     assert replaced.status_code == 200
-    for name in ("save_to_path_directly", "expected_bucket_owner", "encryption", "storage_class", "tags", "acl"):
+    for name in full.keys() - expected.keys() - {"auth"} | {"encryption", "storage_class", "tags", "acl", "manifest"}:
         assert replaced.json()[name] == full[name]
     assert replaced.json()["created_at"] == shown["created_at"] < replaced.json()["updated_at"]
     assert [found["name"] for found in (await world.client.get("/v1/destinations")).json()["data"]] == ["acme", "new"]
@@ -80,6 +82,20 @@ async def test_a_destination_is_made_replaced_shown_and_deleted(world: World) ->
         problem(await world.client.request(method, "/v1/destinations/new"), 404, "not_found")
     problem(await world.client.post("/v1/destinations/new/check"), 404, "not_found")
     assert (await world.client.put("/v1/destinations/new", json=given)).status_code == 201
+
+
+async def test_a_replaced_destination_is_unchecked_until_it_is_checked(world: World) -> None:
+    good = destination(world.s3, world.bucket)
+    bad = destination(world.s3, "no-such-bucket-anywhere")
+    for given in (good, bad):
+        checked = (await world.client.put("/v1/destinations/new", json=given)).json()
+        assert checked["status"] == ("ok" if given is good else "failing")
+        assert checked["checked_at"] is not None
+        answer = await world.client.put("/v1/destinations/new", params={"check": "false"}, json=given)
+        replaced = answer.json()
+        unknown = {name: replaced[name] for name in ("status", "checked_at", "failing_since", "failure", "check")}
+        assert unknown == {**dict.fromkeys(unknown), "status": "unchecked"}
+        assert (await world.client.get("/v1/destinations/new")).json()["status"] == "unchecked"
 
 
 async def test_every_mistake_in_a_destination_is_told_at_once_without_its_secret(world: World) -> None:
@@ -96,18 +112,34 @@ async def test_every_mistake_in_a_destination_is_told_at_once_without_its_secret
 
 async def test_each_rule_of_a_destination_names_its_path(world: World) -> None:
     good = destination(world.s3, world.bucket)
-    key = good["auth"]
+    key, role = good["auth"], {"type": "assume_role", "role_arn": ROLE}
     cases: list[tuple[Any, set[str]]] = [
         ([], {"body"}),
         ("secret-in-a-string", {"body"}),
         ({}, {"bucket", "region", "auth"}),
         ({**good, "auth": "secret-in-a-string"}, {"auth"}),
         ({**good, "auth": {**key, "secret_access_key": None}}, {"auth.secret_access_key"}),
-        ({**good, "auth": {"type": "password"}}, {"auth.type", "auth.access_key_id", "auth.secret_access_key"}),
-        ({**good, "auth": {"type": "assume_role", "role_arn": "arn:aws:iam::123456789012:role/x"}}, {"auth.type"}),
+        ({**good, "auth": {"type": "password"}}, {"auth.type"}),
+        ({**good, "auth": {"type": ["assume_role"]}}, {"auth.type"}),
+        ({**good, "auth": {"role_arn": ROLE}}, {"auth.type"}),
+        ({**good, "auth": {"type": "assume_role"}}, {"auth.role_arn"}),
+        ({**good, "auth": {"type": "assume_role", "role_arn": ROLE.replace("role", "user")}}, {"auth.role_arn"}),
+        ({**good, "auth": {**role, "access_key_id": "AKIA"}}, {"auth.access_key_id"}),
+        ({**good, "auth": {**role, "external_id": "chosen"}}, {"auth.external_id"}),
+        ({**good, "auth": {**role, "external_id": ""}, "bucket": "B"}, {"auth.external_id", "bucket"}),
+        ({**good, "auth": {**key, "role_arn": ROLE}}, {"auth.role_arn"}),
         ({**good, "auth": {"type": "ambient"}, "bucket": "B"}, {"auth.type", "bucket"}),
+        ({**good, "auth": {"type": "ambient", "role_arn": ROLE}}, {"auth.type", "auth.role_arn"}),
+        ({**good, "external_id": "chosen"}, {"external_id"}),
         ({**good, "key_template": "{job_id}.{ext}"}, {"key_template"}),
-        ({**good, "manifest": True}, {"manifest"}),
+        ({**good, "key_template": "{job_id.hex}/{index}"}, {"key_template"}),
+        ({**good, "key_template": ["{job_id}/{index}"]}, {"key_template"}),
+        ({**good, "key_template": "{job_id}/{index}", "save_to_path_directly": True}, {"key_template"}),
+        (
+            {**good, "key_template": "{job_id}/{index}?", "path": "..", "bucket": "B"},
+            {"key_template", "path", "bucket"},
+        ),
+        ({**good, "manifest": "yes"}, {"manifest"}),
         ({**good, "manifest": 0}, {"manifest"}),
         ({**good, "acl": "public-read"}, {"acl"}),
         ({**good, "encryption": {"type": "aws:kms", "kid": "x"}}, {"encryption.kid"}),
@@ -148,7 +180,7 @@ async def test_endpoints_that_are_not_public_or_not_plain_are_refused_at_once(wo
         assert paths_of(answer) == {"endpoint_url"}, url
         assert "password" not in answer.text
     sound = destination(world.s3, "bucket", endpoint_url="https://s3.example.com")
-    assert (await world.client.put("/v1/destinations/x", json=sound)).status_code == 201
+    assert (await world.client.put("/v1/destinations/x?check=false", json=sound)).status_code == 201
 
 
 async def test_plain_http_and_odd_ports_are_for_what_the_operator_opened(world: World) -> None:
@@ -169,7 +201,7 @@ async def test_plain_http_and_odd_ports_are_for_what_the_operator_opened(world: 
 async def test_names_are_short_plain_words(world: World) -> None:
     good = destination(world.s3, world.bucket)
     for name in ("a", "A-b_c.9", "0", "x" * 64):
-        assert (await world.client.put(f"/v1/destinations/{name}", json=good)).status_code == 201, name
+        assert (await world.client.put(f"/v1/destinations/{name}?check=false", json=good)).status_code == 201, name
     for name in (
         "x" * 65,
         ".hidden",
@@ -213,7 +245,7 @@ async def test_a_check_says_what_is_wrong_in_s3s_own_words(world: World) -> None
         ({**good, "endpoint_url": "https://nowhere.invalid"}, "endpoint", {"destination_unavailable"}),
     ):
         # The bucket can't be written yet: the destination is made all the same.
-        assert (await world.client.put("/v1/destinations/bad", json=given)).status_code in {200, 201}
+        assert (await world.client.put("/v1/destinations/bad?check=false", json=given)).status_code in {200, 201}
         report = await _check(world, "bad")
         assert report["ok"] is False
         failure = _first_failure(report)
@@ -233,6 +265,8 @@ async def test_a_secret_is_in_no_answer_no_row_and_no_log(world: World, capsys: 
     answers = [await world.client.put("/v1/destinations/acme", json=given) for _ in range(2)]
     answers += [await world.client.get(path) for path in ("/v1/destinations/acme", "/v1/destinations")]
     answers.append(await world.client.post("/v1/destinations/acme/check"))
+    answers.append(await world.client.get("/v1/destinations/acme/events"))
+    assert answers[-1].json()["data"], "a wrong secret makes the destination fail"
     job = await world.run()
     assert (job["status"], job["error"]["code"]) == ("failed", "destination_denied")
     answers += [
@@ -240,7 +274,7 @@ async def test_a_secret_is_in_no_answer_no_row_and_no_log(world: World, capsys: 
     ]
     for answer in answers:
         assert secret not in answer.text, answer.request.url
-    for table in ("destinations", "jobs", "events", "outputs", "dead_letters", "pgqueuer_log"):
+    for table in ("destinations", "destination_events", "jobs", "events", "outputs", "dead_letters", "pgqueuer_log"):
         for row in await world.service.pool.fetch(f"SELECT t::text AS text FROM {table} t"):
             assert secret not in row["text"]
             assert secret.encode().hex() not in row["text"]

@@ -76,7 +76,7 @@ async def test_a_key_that_modelslab_quotes_is_found_nowhere(
             GENRELAY_SUBMIT__UNKNOWN_SECONDS="1",
         )
         async with serve(given, tmp_path / "log") as process, client_for(process.url) as client:
-            await client.put("/v1/destinations/acme", json=destination(s3_server, bucket))
+            await client.put("/v1/destinations/acme?check=false", json=destination(s3_server, bucket))
             jobs = await asyncio.gather(*(_run(client, fault) for fault in ENDING))
             for fault, event in PASSING.items():
                 before = process.said(event)

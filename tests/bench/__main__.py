@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import callbacks, pipeline
+from tests.bench import callbacks, copies, pipeline
 from tests.bench.processes import ROOT, Broken
 from tests.bench.report import Row, print_rows, write_rows
 from tests.bench.service_process import Variant
@@ -21,7 +21,9 @@ from tests.bench.service_process import Variant
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", choices=["callbacks", "pipeline", "reference"], help="run this part alone")
+    parser.add_argument(
+        "--only", choices=["callbacks", "pipeline", "reference", "copies", "memory"], help="run this part alone"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a glance, not a result")
     parser.add_argument(
         "--variant", choices=["all", "split", "both"], default="all", help="one process, or API and worker"
@@ -70,6 +72,11 @@ def _measure(console: Console, options: argparse.Namespace) -> None:
         rows += callbacks.bench_callbacks(console, options.out, _callbacks_size(options))
     if options.only in {None, "pipeline"}:
         rows += pipeline.bench_pipeline(console, options.out, _pipeline_size(options), _variants(options))
+    size = copies.QUICK if options.quick else copies.FULL
+    if options.only in {None, "copies"}:
+        rows += copies.bench_copies(console, options.out, size)
+    if options.only in {None, "memory"}:
+        rows += copies.bench_memory(console, options.out, size)
     if options.only == "reference":
         rows += pipeline.bench_reference(console, options.out, _pipeline_size(options))
     print_rows(console, rows)

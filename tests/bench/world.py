@@ -65,12 +65,19 @@ def _running_sandbox(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running_world(folder: Path) -> Iterator[World]:
-    """Run the sandbox and an S3 server with an empty bucket; logs go to `folder`."""
+def running_storage(*more: str) -> Iterator[Storage]:
+    """Run an S3 server with an empty bucket, and further ones."""
     from service.demo.s3server import running_s3  # noqa: PLC0415 - an extra, and the callbacks bench needs no S3
 
-    with _running_sandbox(folder) as provider, running_s3() as server:
-        server.create_bucket(BUCKET)
+    with running_s3() as server:
+        for name in (BUCKET, *more):
+            server.create_bucket(name)
         admin = server.admin
-        storage = Storage(server.endpoint_url, BUCKET, server.region, admin.access_key_id, admin.secret_access_key)
+        yield Storage(server.endpoint_url, BUCKET, server.region, admin.access_key_id, admin.secret_access_key)
+
+
+@contextlib.contextmanager
+def running_world(folder: Path) -> Iterator[World]:
+    """Run the sandbox and an S3 server with an empty bucket; logs go to `folder`."""
+    with _running_sandbox(folder) as provider, running_storage() as storage:
         yield World(provider, storage)

@@ -31,7 +31,8 @@ def job(status: Status = Status.RUNNING, **changes: Any) -> Job:
         "progress": None, "verified_by": None, "error": None, "metadata": {}, "webhook": None, "webhook_events": None,
         "on_unclear": "fail", "tries": 0, "starts": 0, "rereads": 0, "read_back_at": None, "last_event": 1,
         "created_at": NOW, "submitted_at": NOW, "completed_at": None, "deadline_at": NOW, "due_at": NOW,
-        "nudged_at": None, "deadline_seconds": 3600, "images": 1, "track_id": None, **changes,
+        "nudged_at": None, "deadline_seconds": 3600, "images": 1, "track_id": None, "copy_of": None,
+        "source_expires_at": None, **changes,
     }  # fmt: skip
     return Job(**values)
 

@@ -19,8 +19,9 @@ class Proxy:
     """
 
     def __init__(self, connect: Connect) -> None:
-        self._connect = connect
+        self.connect = connect
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._is_cut = False
         self._trip: tuple[bytes, bool] | None = None
         self.tripped = asyncio.Event()
@@ -43,15 +44,23 @@ class Proxy:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
         self._open.add(writer)
+        self._serving.add(serving := asyncio.current_task())
         try:
             if not self._is_cut:
-                await self._pass_on(reader, writer)
+                await self.pass_on(reader, writer)
         finally:
             self._open.discard(writer)
+            self._serving.discard(serving)
             writer.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await self._connect()
+    async def close(self) -> None:
+        """End every connection, and return once nobody is served any more."""
+        self.cut()
+        await asyncio.gather(*filter(None, self._serving), return_exceptions=True)
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client that is let through."""
+        up_reader, up_writer = await self.connect()
         deaf = asyncio.Event()
         ways = [
             asyncio.create_task(self._to_server(reader, up_writer, deaf)),
@@ -87,15 +96,22 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
+async def serving_proxy(proxy: Proxy) -> AsyncIterator[int]:
+    """Let a proxy listen on a free port, which is lent."""
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        await close_when_accepted(server)
+        await proxy.close()
+
+
+@contextlib.asynccontextmanager
 async def tcp_proxy(host: str, port: int) -> AsyncIterator[tuple[Proxy, int]]:
     """Lend a proxy in front of a TCP server, and the port it listens on."""
     proxy = Proxy(lambda: asyncio.open_connection(host, port))
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    try:
-        yield proxy, server.sockets[0].getsockname()[1]
-    finally:
-        await close_when_accepted(server)
-        proxy.cut()
+    async with serving_proxy(proxy) as listening_on:
+        yield proxy, listening_on
 
 
 @contextlib.asynccontextmanager
@@ -107,4 +123,4 @@ async def unix_proxy(path: str, upstream: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         await close_when_accepted(server)
-        proxy.cut()
+        await proxy.close()

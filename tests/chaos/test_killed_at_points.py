@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from tests.database import fresh_database
 from tests.world import job_body, txt2img
 
 AT_A_TIME = 6
-# Also with one output stored and the other not.
-CASES = [*POINTS, "copy.fixed:2", "copy.put:2", "copy.stored:2"]
+# Outputs in parts have tests of their own. Also with one output stored and the other not.
+WHOLE = [point for point in POINTS if not point.startswith(("copy.upload", "copy.part"))]
+CASES = [*WHOLE, "copy.fixed:2", "copy.put:2", "copy.stored:2"]
 
 
 async def submit_until_accepted(on: Ground, key: str) -> dict[str, Any] | None:
@@ -42,7 +44,7 @@ async def kill_and_recover(on: Ground, point: str) -> None:
     # Nothing but the callback may judge it where judging begins.
     first_poll = "60" if point == "judge.begun" else "1"
     async with on.process(GENRELAY_CRASH_AT=point, GENRELAY_RECONCILE__FIRST_SECONDS=first_poll) as doomed:
-        await on.put_destination()
+        await on.put_destination(manifest=point.startswith("copy.manifest"))
         job = await submit_until_accepted(on, "order-1")
         assert await doomed.ended() == -signal.SIGKILL, f"it never came to {point}"
     async with on.process():
@@ -62,6 +64,9 @@ async def check_end(on: Ground, point: str, ended: dict[str, Any]) -> None:
         # Where the answer was lost (submit.sent), a later try of the callback has brought the job home.
         assert ended["status"] == "succeeded", ended
         await on.check(ended, stored=2)
+    if point.startswith("copy.manifest"):
+        manifest = json.loads(await asyncio.to_thread(on.s3.read, on.bucket, f"{on.path}/{ended['id']}/manifest.json"))
+        assert [told["key"] for told in manifest["outputs"]] == [output["key"] for output in ended["outputs"]]
 
 
 @pytest.mark.parametrize("points", [CASES[i : i + AT_A_TIME] for i in range(0, len(CASES), AT_A_TIME)], ids=" ".join)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
+import httpx
+
 from tests.cli.command import CommandLine
-from tests.world import World, job_body, txt2img, until
+from tests.world import World, destination, job_body, txt2img, until
 
 
 async def test_submit_sends_a_file_and_the_job_can_be_read_watched_and_listed(
@@ -97,6 +100,48 @@ async def test_a_job_is_canceled_and_retried(genrelay: CommandLine, world: World
     refused = await genrelay("jobs", "retry", job["id"])
     assert refused.status == 1
     assert "only a failed or canceled job is retried" in refused.err
+
+
+async def test_a_job_is_copied_to_another_destination(genrelay: CommandLine, world: World) -> None:
+    spec = destination(world.s3, world.bucket, path="copies")
+    assert (await world.client.put("/v1/destinations/other", json=spec)).status_code == 201
+    job = await world.run(metadata={"order": "42"})
+    ask = ("jobs", "copy", job["id"], "--to", "other")
+    copied, again, other = await asyncio.gather(
+        genrelay(*ask, "--idempotency-key", "once", "--wait", "--json"),
+        genrelay(*ask, "--idempotency-key", "once", "--wait"),
+        genrelay.json(*ask, "--metadata", "for=archive"),
+    )
+    assert (copied.status, copied.json["status"], copied.json["copy_of"]) == (0, "succeeded", job["id"])
+    assert copied.json["metadata"] == {"order": "42"}
+    assert copied.json["id"] in again.out
+    assert job["id"] in again.out
+    assert other["metadata"] == {"for": "archive"}
+    refused, nowhere = await asyncio.gather(
+        genrelay("jobs", "copy", job["id"]), genrelay("jobs", "copy", job["id"], "--to", "nowhere")
+    )
+    assert refused.status == 2
+    assert nowhere.status == 1
+    assert "no destination of that name" in nowhere.err
+
+
+async def test_a_link_to_an_output_is_printed_whole(genrelay: CommandLine, world: World) -> None:
+    job = await world.run()
+    plain, told, wrong, none = await asyncio.gather(
+        genrelay("jobs", "link", job["id"]),
+        genrelay.json("jobs", "link", job["id"], "0", "--expires-in", "3600"),
+        genrelay("jobs", "link", job["id"], "--expires-in", "59"),
+        genrelay("jobs", "link", job["id"], "1"),
+    )
+    assert (plain.status, plain.out.count("\n")) == (0, 1)
+    assert "X-Amz-Expires=300" in plain.out
+    assert "X-Amz-Expires=3600" in told["url"]
+    async with httpx.AsyncClient(trust_env=False) as anybody:
+        for url in (plain.out.strip(), told["url"]):
+            content = (await anybody.get(url)).content
+            assert hashlib.sha256(content).hexdigest() == job["outputs"][0]["sha256"]
+    assert (wrong.status, none.status) == (2, 1)
+    assert "no such output" in none.err
 
 
 async def test_a_refused_submit_tells_every_mistake_on_a_line_of_its_own(genrelay: CommandLine) -> None:

@@ -151,7 +151,7 @@ def test_a_bootstrap_key_is_visible_ascii_of_a_decent_length(key: str) -> None:
 
 
 def test_every_secret_can_come_from_a_file(tmp_path: Path) -> None:
-    given, secret = {}, "postgresql://host/" + "k" * 32
+    given, secret = {"GENRELAY_SPOOL__ACCESS_KEY_ID": "goes with its secret"}, "postgresql://host/" + "k" * 32
     secrets = [setting for setting in list_settings() if setting.secret]
     assert len(secrets) >= 5
     for setting in secrets:

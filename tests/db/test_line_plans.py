@@ -40,7 +40,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("grant_turns", {"ids": [UUID(int=5)], "counted": True, "clock": None}),
     ("join_line", {"id": UUID(int=5), "queued": "queued", "held": ["novita/txt2img"], **JOINING}),
     ("return_to_line", {"job_id": UUID(int=5), "not_before": None, "refund": True}),
-    ("beat", {"id": uuid4()}),
+    ("beat", {"id": uuid4(), "alert_seconds": 600.0}),
 ]
 BIG = {"jobs", "line", "grants"}
 READ = {"next_in_line": 400, "waiting_lanes": 20}

@@ -55,6 +55,11 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("judge_callbacks", {"job_id": JOB, "ids": [UUID(int=1)], "verdicts": ["late"]}),
     ("list_events", {"job_id": JOB, "after": 0, "limit": 21}),
     ("lock_job", {"id": JOB}),
+    ("origin_of", {"job_id": JOB}),
+    ("manifest_facts", {"job_id": JOB}),
+    ("earlier_outputs", {"job_id": JOB, "index": 0}),
+    ("turn_to_earlier", {"job_id": JOB}),
+    ("insert_copied_outputs", {"id": JOB, "original": JOB}),
     ("task_belongs_to_another", {"provider": "novita", "task_id": "task-7", "job_id": JOB}),
 ]
 BIG = {"jobs", "callbacks", "outputs", "events"}

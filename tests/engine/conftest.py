@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 
 from service.demo.s3server import S3Server
 from tests.engine.driven import Driven, driven_world
 from tests.engine.lining import TXT2IMG
+from tests.engine.shaky import Shaky, shaky_world
+from tests.faulty_s3 import FaultyS3
 
 Limited = Callable[..., AbstractAsyncContextManager[Driven]]
 
@@ -32,3 +35,19 @@ async def two_at_a_time(limited: Limited) -> AsyncIterator[Driven]:
     """A world where the provider may have two txt2img jobs at a time."""
     async with limited(**{TXT2IMG + "CONCURRENCY": "2"}) as driven:
         yield driven
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore's second tries follow at once, and those of a conditional write."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda _self, _context: 0.0)
+    monkeypatch.setattr("service.outputs.bucket._FIRST_PAUSE", 0.0)
+
+
+@pytest.fixture
+async def shaky(
+    database_url: str, s3_server: S3Server, bucket: str, faulty_s3: FaultyS3, without_pauses: None
+) -> AsyncIterator[Shaky]:
+    """A world without workers whose bucket can be made to go wrong."""
+    async with shaky_world(database_url, s3_server, bucket, faulty_s3) as running:
+        yield running

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import (
     CANCELABLE,
+    COPY_BEGINS,
     ENDED,
     OPEN,
     RETRYABLE,
     TABLE,
+    TAKEN_IN,
     TERMINAL_EVENTS,
     UNDER_DEADLINE,
     EventType,
@@ -63,6 +65,11 @@ def test_nothing_but_a_retry_leaves_a_terminal_state(status: Status, happening: 
 @pytest.mark.parametrize("happening", sorted(RETRIES))
 def test_a_succeeded_job_is_not_retried(happening: Happening) -> None:
     assert decide(Status.SUCCEEDED, happening) is None
+
+
+def test_a_job_begins_in_the_queue_and_a_copy_of_one_with_its_outputs() -> None:
+    assert (TAKEN_IN.next, TAKEN_IN.event) == (Q, EventType.QUEUED)
+    assert (COPY_BEGINS.next, COPY_BEGINS.event) == (C, EventType.COPYING)
 
 
 def test_an_end_is_told_by_its_own_event_and_nothing_else_is() -> None:

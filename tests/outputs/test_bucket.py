@@ -16,7 +16,7 @@ from service.outputs.errors import DestinationConflict, DestinationDenied, Desti
 from service.outputs.formats import Body
 from service.outputs.s3_clients import Buckets
 from service.outputs.spec import AccessKey, BucketSpec, Encryption
-from tests.listening import answering, http_answer, listening
+from tests.listening import WRITTEN, answering, http_answer, listening
 from tests.outputs.conftest import spec_for
 
 BODY = b"a lighthouse at dawn" * 100
@@ -235,7 +235,7 @@ def one_by_one(*answers: bytes) -> object:
 
 async def test_conditional_conflict_is_tried_again_from_the_start(buckets: Buckets, spec: BucketSpec) -> None:
     conflict = s3_error(409, "ConditionalRequestConflict")
-    async with listening(one_by_one(conflict, http_answer(404), http_answer(200))) as listener:  # type: ignore[arg-type]
+    async with listening(one_by_one(conflict, http_answer(404), WRITTEN)) as listener:  # type: ignore[arg-type]
         there = replace(spec, endpoint_url=f"http://127.0.0.1:{listener.port}")
         async with buckets.client(there) as s3:
             assert await put(s3, there, "x") == Stored(already=False)
@@ -256,7 +256,7 @@ async def test_conditional_conflict_that_stays_is_a_passing_trouble(buckets: Buc
 
 
 async def test_small_write_is_one_request_without_waiting_for_100_continue(buckets: Buckets, spec: BucketSpec) -> None:
-    async with listening(answering(http_answer(200))) as listener:
+    async with listening(answering(WRITTEN)) as listener:
         there = replace(spec, endpoint_url=f"http://127.0.0.1:{listener.port}")
         async with buckets.client(there) as s3:
             await put(s3, there, "x")

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import struct
-from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from service.outputs.content import Content, inspect
 from service.outputs.errors import OutputRefused, TruncatedOutput
 from service.outputs.formats import Family
+from tests.outputs import media
+from tests.outputs.media import EBML, LIVE_WEBM, MP3, WAV, picture
 
 PIXELS = 10_000_000
+MP4, WEBM = b"".join(media.MP4), b"".join(media.WEBM)
 IMAGES = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff"}
-
-
-@cache
-def picture(name: str, **options: object) -> bytes:
-    image = Image.linear_gradient("L").resize((67, 45)).convert("RGB")
-    file = io.BytesIO()
-    image.save(file, name, **options)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
-def box(name: bytes, content: bytes = b"") -> bytes:
-    return struct.pack(">I", 8 + len(content)) + name + content
-
-
-def riff(kind: bytes, content: bytes) -> bytes:
-    return b"RIFF" + struct.pack("<I", 4 + len(content)) + kind + content
-
-
-MP4 = box(b"ftyp", b"isom\0\0\2\0isomiso2") + box(b"moov", bytes(100)) + box(b"mdat", bytes(1000))
-EBML = b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska"
-WEBM = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm" + b"\x18\x53\x80\x67" + b"\x41\x00" + bytes(256)
-LIVE_WEBM = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm" + b"\x18\x53\x80\x67" + b"\x01" + b"\xff" * 7 + bytes(256)
-WAV = riff(b"WAVE", b"fmt \x10\0\0\0" + bytes(16) + b"data" + struct.pack("<I", 100) + bytes(100))
-MP3 = b"\xff\xfb\x90\x00" + bytes(413)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_is_told_with_its_size(name: str) -> None:
     extension = IMAGES[name]
-    assert inspect(picture(name), "image", max_pixels=PIXELS) == Content(f"image/{extension}", extension, 67, 45)
+    assert inspect(picture(name), "image", max_pixels=PIXELS) == Content(f"image/{extension}", extension, 67, 45, 1)
     assert inspect(bytearray(picture(name)), "image", max_pixels=PIXELS).width == 67
 
 
@@ -62,7 +38,7 @@ def test_every_kind_of_webp_is_told_with_its_size(options: dict[str, object]) ->
         (MP4, "video", Content("video/mp4", "mp4")),
         (WEBM, "video", Content("video/webm", "webm")),
         (LIVE_WEBM, "video", Content("video/webm", "webm")),
-        (picture("GIF"), "video", Content("image/gif", "gif", 67, 45)),
+        (picture("GIF"), "video", Content("image/gif", "gif", 67, 45, 1)),
         (WAV, "audio", Content("audio/wav", "wav")),
         (MP3, "audio", Content("audio/mpeg", "mp3")),
         (b"ID3\4\0\0\0\0\0\0" + MP3, "audio", Content("audio/mpeg", "mp3")),

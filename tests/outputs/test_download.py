@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import httpx
 import pytest
 
 from service.net import GuardPolicy, guarded_client
-from service.outputs.download import Downloaded, decide_status, download
+from service.outputs.download import decide_status, download
 from service.outputs.errors import OutputError, OutputRefused, SourceGone, SourceUnavailable
-from service.outputs.memory import MemoryBudget
+from service.outputs.files import File
 from tests.listening import Answer, Listener, answering, http_answer, listening, ok
 from tests.outputs.conftest import LOCAL
 
@@ -26,14 +26,25 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
+@dataclass
+class Fetched:
+    """A file that was read to its end. size: what was announced."""
+
+    body: bytes
+    size: int | None
+    claimed_type: str | None
+
+
+async def read_all(file: File, step: int = 1000) -> bytes:
+    body = bytearray()
+    while piece := await file.read(step):
+        body += piece
+    return bytes(body)
+
+
 async def fetch(
-    client: httpx.AsyncClient,
-    answer: Answer,
-    *,
-    max_bytes: int = MIB,
-    budget: MemoryBudget | None = None,
-    seconds: float = 30,
-) -> tuple[Downloaded, Listener]:
+    client: httpx.AsyncClient, answer: Answer, *, max_bytes: int = MIB, seconds: float = 30
+) -> tuple[Fetched, Listener]:
     async with (
         listening(answer) as listener,
         download(
@@ -42,18 +53,15 @@ async def fetch(
             policy=LOCAL,
             hosts=["*"],
             max_bytes=max_bytes,
-            budget=budget or MemoryBudget(16 * MIB),
             seconds=seconds,
-        ) as downloaded,
+        ) as file,
     ):
-        return downloaded, listener
+        return Fetched(await read_all(file), file.size, file.claimed_type), listener
 
 
 async def failure(client: httpx.AsyncClient, answer: Answer, **settings: float) -> OutputError:
-    budget = MemoryBudget(16 * MIB)
     with pytest.raises(OutputError) as failed:
-        await fetch(client, answer, budget=budget, **settings)  # type: ignore[arg-type]
-    assert budget.held == 0
+        await fetch(client, answer, **settings)  # type: ignore[arg-type]
     assert "secret" not in str(failed.value) + failed.value.hint
     return failed.value
 
@@ -63,17 +71,43 @@ def chunked(*chunks: bytes, end: bool = True) -> Answer:
     return answering(head, *(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks), b"0\r\n\r\n" if end else b"")
 
 
-async def test_whole_file_comes_with_its_digest_and_claimed_type(client: httpx.AsyncClient) -> None:
+async def test_whole_file_comes_with_its_size_and_claimed_type(client: httpx.AsyncClient) -> None:
     body = bytes(range(256)) * 1000
     downloaded, listener = await fetch(client, answering(ok(body, "Content-Type: image/png")))
-    assert downloaded == Downloaded(bytearray(body), hashlib.sha256(body).digest(), "image/png")
+    assert downloaded == Fetched(body, len(body), "image/png")
     assert b"accept-encoding: identity" in listener.requests[0].lower()
 
 
 async def test_file_of_unknown_length_comes_whole(client: httpx.AsyncClient) -> None:
     downloaded, _ = await fetch(client, chunked(b"abc", b"def"))
-    assert downloaded.body == b"abcdef"
-    assert downloaded.claimed_type is None
+    assert downloaded == Fetched(b"abcdef", None, None)
+
+
+async def test_each_reading_gives_as_much_as_was_asked_for_until_the_file_ends(client: httpx.AsyncClient) -> None:
+    body = bytes(range(256)) * 4
+    for answer in (answering(ok(body)), chunked(body[:10], body[10:500], body[500:])):
+        async with listening(answer) as listener:
+            url = f"http://127.0.0.1:{listener.port}/"
+            async with download(client, url, policy=LOCAL, hosts=["*"], max_bytes=MIB) as file:
+                pieces = [await file.read(most) for most in (3, 300, 1, 1000, 1000, 1)]
+        assert b"".join(pieces) == body
+        assert [len(piece) for piece in pieces] == [3, 300, 1, len(body) - 304, 0, 0]
+
+
+async def test_connection_is_used_again_after_a_file_of_which_just_its_bytes_were_read(
+    client: httpx.AsyncClient,
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+            await reader.readuntil(b"\r\n\r\n")
+
+    async with listening(answer) as listener:
+        for _ in range(2):
+            url = f"http://127.0.0.1:{listener.port}/"
+            async with download(client, url, policy=LOCAL, hosts=["*"], max_bytes=MIB) as file:
+                assert await file.read(3) == b"abc"
+    assert listener.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -135,6 +169,12 @@ async def test_server_that_says_nothing_or_nonsense_may_be_asked_again(client: h
         assert isinstance(await failure(client, answer), SourceUnavailable)
 
 
+async def test_announced_length_beside_chunks_is_not_believed(client: httpx.AsyncClient) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    downloaded, _ = await fetch(client, answering(head, b"6\r\nabcdef\r\n0\r\n\r\n"))
+    assert downloaded.body == b"abcdef"
+
+
 async def test_download_has_a_cap_on_its_whole_time(client: httpx.AsyncClient) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
@@ -155,7 +195,6 @@ async def test_host_that_is_not_listed_is_refused_and_not_connected_to(client: h
                     policy=policy,
                     hosts=hosts,
                     max_bytes=10,
-                    budget=MemoryBudget(10),
                 ):
                     pass
             assert "secret" not in str(refused.value)
@@ -178,7 +217,7 @@ async def test_refusal_names_the_settings_that_would_allow_it_if_there_are_any(
     client: httpx.AsyncClient, url: str, policy: GuardPolicy, hosts: list[str], named: bool
 ) -> None:
     with pytest.raises(OutputRefused) as refused:
-        async with download(client, url, policy=policy, hosts=hosts, max_bytes=10, budget=MemoryBudget(10)):
+        async with download(client, url, policy=policy, hosts=hosts, max_bytes=10):
             pass
     hint = refused.value.hint
     assert hint
@@ -188,28 +227,23 @@ async def test_refusal_names_the_settings_that_would_allow_it_if_there_are_any(
 
 async def test_name_that_can_not_be_resolved_may_be_asked_again(client: httpx.AsyncClient) -> None:
     with pytest.raises(SourceUnavailable, match="NameNotFound"):
-        async with download(
-            client, "https://missing.invalid/", policy=LOCAL, hosts=["*"], max_bytes=10, budget=MemoryBudget(10)
-        ):
+        async with download(client, "https://missing.invalid/", policy=LOCAL, hosts=["*"], max_bytes=10):
             pass
 
 
-async def test_file_keeps_its_share_of_the_budget_until_it_is_done_with(client: httpx.AsyncClient) -> None:
-    budget = MemoryBudget(10_000)
-    async with listening(chunked(b"abcd")) as listener:
-        async with download(
-            client,
-            f"http://127.0.0.1:{listener.port}/",
-            policy=LOCAL,
-            hosts=["*"],
-            max_bytes=5_000,
-            budget=budget,
-        ):
-            assert budget.held == 4  # its length was not announced: 5,000 were held while it was read
-        assert budget.held == 0
+async def test_waiting_between_two_readings_does_not_count_as_reading(client: httpx.AsyncClient) -> None:
+    async with listening(answering(ok(b"x" * 1000))) as listener:
+        url = f"http://127.0.0.1:{listener.port}/"
+        async with download(client, url, policy=LOCAL, hosts=["*"], max_bytes=MIB, seconds=0.5) as file:
+            head = await file.read(10)
+            loop = asyncio.get_running_loop()
+            until = loop.time() + 0.6
+            while loop.time() < until:
+                await asyncio.sleep(0)
+            assert len(head + await file.read(1000)) == 1000
 
 
-async def test_download_takes_memory_about_once_its_size(client: httpx.AsyncClient) -> None:
+async def test_download_holds_a_few_pieces_of_the_file_and_no_more(client: httpx.AsyncClient) -> None:
     size = 24 * MIB
 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,11 +253,16 @@ async def test_download_takes_memory_about_once_its_size(client: httpx.AsyncClie
             writer.write(piece)
             await writer.drain()
 
+    came = 0
     tracemalloc.start()
     try:
-        downloaded, _ = await fetch(client, answer, max_bytes=size, budget=MemoryBudget(size))
+        async with listening(answer) as listener:
+            url = f"http://127.0.0.1:{listener.port}/"
+            async with download(client, url, policy=LOCAL, hosts=["*"], max_bytes=size) as file:
+                while piece := await file.read(2**18):
+                    came += len(piece)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(downloaded.body) == size
-    assert peak < size * 1.3 + MIB
+    assert came == size
+    assert peak < 4 * MIB

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import hashlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.outputs.download import Downloaded
-from service.outputs.encoded import decode, text_bytes
+from service.outputs.encoded import Decoded, text_bytes
 from service.outputs.errors import OutputRefused
+from service.outputs.files import InMemory
 
 
-def text(body: bytes) -> Downloaded:
-    return Downloaded(bytearray(body), hashlib.sha256(body).digest(), "text/plain")
+async def read_all(text: bytes, max_bytes: int, step: int) -> bytes:
+    file, body = Decoded(InMemory(text), max_bytes), bytearray()
+    while True:
+        piece = await file.read(step)
+        body += piece
+        if len(piece) < step:
+            assert await file.read(step) == b""
+            return bytes(body)
+
+
+def decode(text: bytes, max_bytes: int, step: int = 100) -> bytes:
+    return asyncio.run(read_all(text, max_bytes, step))
 
 
 @pytest.mark.parametrize(
@@ -23,16 +33,14 @@ def text(body: bytes) -> Downloaded:
 )
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_text_becomes_the_file_it_stands_for(head: bytes, end: bytes) -> None:
-    file = decode(text(head + base64.b64encode(b"a lighthouse") + end), 100)
-    assert bytes(file.body) == b"a lighthouse"
-    assert file.sha256 == hashlib.sha256(b"a lighthouse").digest()
+    assert decode(head + base64.b64encode(b"a lighthouse") + end, 100) == b"a lighthouse"
 
 
-@given(st.binary(max_size=2000), st.sampled_from([60, 76]))
-def test_wrapped_lines_are_unwrapped_and_fit_the_limit_of_the_text(body: bytes, width: int) -> None:
+@given(st.binary(max_size=2000), st.sampled_from([60, 76]), st.sampled_from([1, 7, 500, 10_000]))
+def test_wrapped_lines_are_unwrapped_and_fit_the_limit_of_the_text(body: bytes, width: int, step: int) -> None:
     encoded = base64.b64encode(body)
     wrapped = b"\r\n".join(encoded[i : i + width] for i in range(0, len(encoded), width))
-    assert bytes(decode(text(wrapped), len(body)).body) == body
+    assert decode(wrapped, len(body), step) == body
     assert len(wrapped) <= text_bytes(len(body))
 
 
@@ -41,18 +49,29 @@ def test_wrapped_lines_are_unwrapped_and_fit_the_limit_of_the_text(body: bytes, 
 )
 def test_anything_else_is_refused(body: bytes) -> None:
     with pytest.raises(OutputRefused, match="base64"):
-        decode(text(body), 100)
+        decode(body, 100)
 
 
 def test_a_file_that_grows_beyond_the_limit_is_refused() -> None:
     with pytest.raises(OutputRefused, match="larger than 10 bytes"):
-        decode(text(base64.b64encode(b"12345678901")), 10)
+        decode(base64.b64encode(b"12345678901"), 10)
 
 
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_a_file_or_refused(body: bytes) -> None:
     try:
-        file = decode(text(body), 300)
+        file = decode(body, 300)
     except OutputRefused:
         return
-    assert len(file.body) <= 300
+    assert len(file) <= 300
+
+
+def test_what_comes_after_the_padding_is_refused() -> None:
+    for text in (b"YQ==YQ==", b"YQ==" + b" " * 2000 + b"YQ=="):
+        with pytest.raises(OutputRefused, match="base64"):
+            decode(text, 100, step=1)
+
+
+def test_a_long_text_is_decoded_piece_by_piece() -> None:
+    body = bytes(range(256)) * 4096
+    assert decode(b"data:image/png;base64," + base64.b64encode(body), len(body), step=300_000) == body

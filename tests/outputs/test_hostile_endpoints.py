@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from service.outputs.bucket import find_ours, put_once
-from service.outputs.bucket_check import _BODY, Step, check_bucket
+from service.outputs.bucket_check import check_bucket
 from service.outputs.errors import DestinationUnavailable
+from service.outputs.probe import _BODY
 from service.outputs.s3_clients import Buckets
 from service.outputs.spec import BucketSpec
-from tests.listening import Listener, http_answer, listening
+from service.outputs.steps import Step
+from tests.listening import WRITTEN, Listener, http_answer, listening
 
 SECONDS = 1.0
 LONG = 2**26  # bytes
@@ -68,7 +70,7 @@ class Hostile:
         if method == b"DELETE":
             return http_answer(204)
         self.writes += 1
-        return http_answer(412 if self.writes == 2 else 200)
+        return http_answer(412) if self.writes == 2 else WRITTEN
 
 
 def begin(status: int, length: int = LONG) -> bytes:
@@ -115,7 +117,8 @@ async def test_probe_that_comes_back_longer_is_not_read_to_its_end(buckets: Buck
     [
         (b"PUT", begin(200), "put"),
         (b"PUT", begin(503), "put"),
-        (b"HEAD", b"HTTP/1.1 200 OK\r\nX-Slow: ", "conditional_put"),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nX-Slow: ", "head"),
+        (b"POST", begin(200), "multipart"),
         (b"GET", begin(403), "get"),
         (b"GET", begin(200), "get"),
         (b"DELETE", begin(200), "delete"),

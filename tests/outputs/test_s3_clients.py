@@ -12,11 +12,12 @@ from botocore.session import Session
 from service.demo.s3server import S3Server
 from service.net import GuardPolicy
 from service.net.resolver import Resolver
+from service.outputs.aws_session import LeanLoader
 from service.outputs.bucket import put_once
 from service.outputs.errors import DestinationDenied, DestinationUnavailable
-from service.outputs.s3_clients import Buckets, _LeanLoader
+from service.outputs.s3_clients import Buckets
 from service.outputs.spec import AccessKey, BucketSpec
-from tests.listening import answering, http_answer, listening
+from tests.listening import WRITTEN, answering, http_answer, listening
 from tests.outputs.conftest import LOCAL
 
 OPENED = GuardPolicy((ip_network("127.0.0.2/32"),))
@@ -51,7 +52,7 @@ async def refuse(endpoint_url: str, policy: GuardPolicy, *answers: Sequence[str]
 
 
 async def test_closed_endpoint_is_denied_and_not_connected_to() -> None:
-    async with listening(answering(http_answer(200)), address="0.0.0.0") as listener:
+    async with listening(answering(WRITTEN), address="0.0.0.0") as listener:
         for host in ("127.0.0.1", "2130706433", "inside.example", "user:secret@127.0.0.2"):
             await refuse(f"http://{host}:{listener.port}", OPENED)
         await refuse(f"http://127.0.0.2:{listener.port}?secret=1", OPENED)
@@ -65,7 +66,7 @@ async def test_closed_endpoint_is_denied_and_not_connected_to() -> None:
 async def test_literal_address_is_checked_again_when_its_socket_is_made() -> None:
     policy = GuardPolicy((ip_network("127.0.0.0/8"),))
     buckets = Buckets(policy)
-    async with listening(answering(http_answer(200)), address="0.0.0.0") as listener:
+    async with listening(answering(WRITTEN), address="0.0.0.0") as listener:
         spec = spec_at(f"http://127.0.0.1:{listener.port}")
         async with buckets.client(spec) as s3:
             object.__setattr__(policy, "allowed_private_subnets", ())
@@ -76,7 +77,7 @@ async def test_literal_address_is_checked_again_when_its_socket_is_made() -> Non
 
 
 async def test_opened_endpoint_is_reached_by_name_and_by_address() -> None:
-    async with listening(answering(http_answer(200)), address="0.0.0.0") as listener:
+    async with listening(answering(WRITTEN), address="0.0.0.0") as listener:
         buckets = Buckets(OPENED, resolver=resolving(["127.0.0.2"]))
         for host in ("inside.example", "127.0.0.2"):
             await write(buckets, spec_at(f"http://{host}:{listener.port}"))
@@ -85,7 +86,7 @@ async def test_opened_endpoint_is_reached_by_name_and_by_address() -> None:
 
 
 async def test_redirect_of_an_endpoint_is_not_followed() -> None:
-    async with listening(answering(http_answer(200)), address="0.0.0.0") as target:
+    async with listening(answering(WRITTEN), address="0.0.0.0") as target:
         elsewhere = f"Location: http://127.0.0.2:{target.port}/bucket/key"
         for status in (301, 302, 307, 308):
             async with listening(answering(http_answer(status, b"", elsewhere)), address="0.0.0.0") as listener:
@@ -97,7 +98,7 @@ async def test_redirect_of_an_endpoint_is_not_followed() -> None:
 async def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         listening(answering(http_answer(500))) as proxy,
-        listening(answering(http_answer(200)), address="0.0.0.0") as listener,
+        listening(answering(WRITTEN), address="0.0.0.0") as listener,
     ):
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -108,7 +109,7 @@ async def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPa
 
 
 async def test_endpoint_of_the_operators_environment_is_used_and_not_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening(answering(http_answer(200))) as listener:
+    async with listening(answering(WRITTEN)) as listener:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.port}")
         buckets = Buckets(GuardPolicy())
         await write(buckets, spec_at(None))
@@ -158,6 +159,6 @@ async def test_clients_beyond_the_limit_are_closed_once_nobody_uses_them(s3_serv
 
 def test_rules_for_endpoints_do_not_look_at_the_key_that_is_left_out() -> None:
     whole = Session().get_component("data_loader").load_service_model("s3", "endpoint-rule-set-1")
-    lean = _LeanLoader().load_service_model("s3", "endpoint-rule-set-1")
+    lean = LeanLoader().load_service_model("s3", "endpoint-rule-set-1")
     assert set(whole["parameters"]) - set(lean["parameters"]) == {"Key"}
     assert lean["rules"] == whole["rules"]

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from service.net import Refused
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
@@ -32,7 +33,7 @@ def answer(code: str, status: int, message: str = "Told by S3.", **headers: str)
             "HTTPHeaders": {k.replace("_", "-"): v for k, v in headers.items()},
         },
     }
-    return ClientError(response, "PutObject")  # type: ignore[arg-type]
+    return ClientError(response, "PutObject")
 
 
 DENIED = [
@@ -42,8 +43,6 @@ DENIED = [
     ("AccountProblem", 403, "AWS account"),
     ("InvalidAccessKeyId", 403, "access key id"),
     ("SignatureDoesNotMatch", 403, "secret access key"),
-    ("ExpiredToken", 400, "renew"),
-    ("TokenRefreshRequired", 400, "renew"),
     ("InvalidToken", 400, "access key"),
     ("NoSuchBucket", 404, "Create the bucket"),
     ("InvalidBucketName", 400, "bucket's name"),
@@ -60,7 +59,17 @@ DENIED = [
     ("InvalidStorageClass", 400, "storage_class"),
     ("InvalidTag", 400, "tags"),
     ("NotImplemented", 501, "conditional writes"),
-    ("RequestTimeTooSkewed", 403, "clock"),
+    ("KMS.InvalidKeyUsageException", 400, "KMS key"),
+    ("InvalidBucketOwnerAWSAccountID", 400, "expected_bucket_owner"),
+    ("InvalidEncryptionAlgorithmError", 400, "encryption"),
+    ("InvalidObjectState", 403, "storage_class"),
+    ("InvalidRequest", 400, "object lock"),
+    ("InvalidArgument", 400, "settings"),
+    ("EntityTooLarge", 400, "larger than"),
+    ("EntityTooSmall", 400, "PART_BYTES"),
+    ("KeyTooLongError", 400, "Shorten"),
+    ("MethodNotAllowed", 405, "does not know"),
+    ("NotSignedUp", 403, "signed up"),
     ("SomethingNobodyKnows", 400, "destination"),
     ("SomethingNobodyKnows", 418, "destination"),
 ]
@@ -80,13 +89,47 @@ def test_what_somebody_must_change_is_denied_with_a_hint(code: str, status: int,
     [("SlowDown", 503), ("ServiceUnavailable", 503), ("InternalError", 500), ("RequestTimeout", 400), ("500", 500),
      ("502", 502), ("504", 504), ("Throttling", 400), ("TooManyRequests", 429), ("OperationAborted", 409),
      ("ConditionalRequestConflict", 409), ("BadDigest", 400), ("IncompleteBody", 400), ("Whatever", 599),
-     ("KMS.ThrottlingException", 400)],
+     ("KMS.ThrottlingException", 400), ("KMS.KeyUnavailableException", 500), ("NoSuchUpload", 404),
+     ("ExpiredToken", 400), ("TokenRefreshRequired", 400), ("RequestTimeTooSkewed", 403), ("AccessDenied", 503)],
 )  # fmt: skip
 def test_what_passes_by_itself_is_unavailable(code: str, status: int) -> None:
     error = decide_s3_error(answer(code, status))
     assert isinstance(error, DestinationUnavailable)
     assert error.s3_code == code
     assert not error.final
+    assert error.hint
+
+
+def test_wrong_clock_is_told_to_be_this_machines() -> None:
+    assert "clock of the machine" in decide_s3_error(answer("RequestTimeTooSkewed", 403)).hint
+
+
+@pytest.mark.parametrize(
+    ("message", "operation", "hint"),
+    [
+        ("Access Denied", "PutObject", "Allow s3:PutObject on"),
+        ("Access Denied", "PutObject", "expected_bucket_owner"),
+        ("Access Denied", "GetObject", "Allow s3:GetObject on"),
+        ("Access Denied", "AbortMultipartUpload", "Allow s3:AbortMultipartUpload on"),
+        ("Access Denied", "DeleteObject", "Allow s3:DeleteObject on"),
+        ("User: arn:x is not authorized to perform: s3:PutObjectTagging on resource: y", "PutObject",
+         "Allow s3:PutObjectTagging on"),
+        ("User: arn:x is not authorized to perform: s3:PutObject on resource: y with an explicit deny in a "
+         "resource-based policy", "PutObject", "denies s3:PutObject explicitly"),
+        ("User: arn:x is not authorized to perform: kms:GenerateDataKey on resource: y", "PutObject", "KMS key"),
+        ("User: arn:x is not authorized to perform: kms:Decrypt on this resource", "GetObject", "kms:Decrypt"),
+        ("The ciphertext refers to a customer master key that does not exist", "GetObject", "KMS key"),
+        ("Access Denied because object protected by object lock.", "DeleteObject", "object lock"),
+    ],
+)  # fmt: skip
+def test_denial_names_what_to_allow_by_its_text_or_by_what_was_asked(message: str, operation: str, hint: str) -> None:
+    response = {
+        "Error": {"Code": "AccessDenied", "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": 403, "HTTPHeaders": {}},
+    }
+    error = decide_s3_error(ClientError(response, operation))
+    assert isinstance(error, DestinationDenied)
+    assert hint in error.hint
 
 
 CERTIFICATE = ssl.SSLCertVerificationError("self-signed certificate")
@@ -102,6 +145,7 @@ CERTIFICATE = ssl.SSLCertVerificationError("self-signed certificate")
         (SSLError(error=OSError("handshake failed"), **URL), DestinationUnavailable),
         (SSLError(error=CERTIFICATE, **URL), DestinationDenied),
         (aiohttp.ClientPayloadError("query-secret"), DestinationUnavailable),
+        (ResponseParserError("Unable to parse response: query-secret"), DestinationUnavailable),
         (ConnectionResetError("query-secret"), DestinationUnavailable),
         (TimeoutError(), DestinationUnavailable),
         (NoCredentialsError(), DestinationDenied),

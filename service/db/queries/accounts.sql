@@ -32,30 +32,46 @@ FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id ORDER BY api_ke
 -- From now on the key opens nothing.
 UPDATE api_keys SET revoked_at = now(), bootstrap = false WHERE id = :id AND revoked_at IS NULL RETURNING id;
 
+-- name: get_account(id)^
+-- What an account is called, and what its customers' roles ask for.
+SELECT name AS account_name, external_id FROM accounts WHERE id = :id;
+
 -- name: put_destination(id, account_id, name, spec, secret)^
--- Makes or replaces a destination; `created` tells which.
-INSERT INTO destinations (id, account_id, name, spec, secret) VALUES (:id, :account_id, :name, :spec, :secret)
-ON CONFLICT (account_id, name) WHERE deleted_at IS NULL
-DO UPDATE SET spec = excluded.spec, secret = excluded.secret, updated_at = now()
-RETURNING *, xmax = 0 AS created;
+-- Makes or replaces a destination; `created` tells which. What was found out about the one before says nothing of this one.
+WITH put AS (
+    INSERT INTO destinations (id, account_id, name, spec, secret) VALUES (:id, :account_id, :name, :spec, :secret)
+    ON CONFLICT (account_id, name) WHERE deleted_at IS NULL
+    DO UPDATE SET spec = excluded.spec, secret = excluded.secret, updated_at = now(), checked_at = NULL,
+        check_steps = NULL, failing_since = NULL, failure = NULL
+    RETURNING *, xmax = 0 AS created
+)
+SELECT put.*, accounts.name AS account_name, accounts.external_id
+FROM put JOIN accounts ON accounts.id = put.account_id;
 
 -- name: get_destination(account_id, name)^
 -- A destination by its name.
-SELECT * FROM destinations WHERE account_id = :account_id AND name = :name AND deleted_at IS NULL;
+SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+FROM destinations JOIN accounts ON accounts.id = account_id
+WHERE account_id = :account_id AND destinations.name = :name AND deleted_at IS NULL;
 
 -- name: get_destination_by_id(id)^
 -- The destination of a job, also after it was deleted.
-SELECT * FROM destinations WHERE id = :id;
+SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+FROM destinations JOIN accounts ON accounts.id = account_id WHERE destinations.id = :id;
 
 -- name: list_destinations(account_id, after, limit)
 -- An account's destinations by name.
-SELECT * FROM destinations WHERE account_id = :account_id AND deleted_at IS NULL AND name > :after ORDER BY name LIMIT :limit;
+SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+FROM destinations JOIN accounts ON accounts.id = account_id
+WHERE account_id = :account_id AND deleted_at IS NULL AND destinations.name > :after
+ORDER BY destinations.name LIMIT :limit;
 
 -- name: destinations_of_bucket(account_id, bucket, region)
 -- An account's destinations with this bucket and region.
-SELECT * FROM destinations
+SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+FROM destinations JOIN accounts ON accounts.id = account_id
 WHERE account_id = :account_id AND deleted_at IS NULL AND spec ->> 'bucket' = :bucket AND spec ->> 'region' = :region
-ORDER BY name LIMIT 2;
+ORDER BY destinations.name LIMIT 2;
 
 -- name: delete_destination(account_id, name)$
 -- Hides a destination; jobs under way still find it by its id.

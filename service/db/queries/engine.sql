@@ -1,10 +1,18 @@
 -- Workers, dead letters, housekeeping.
 
--- name: beat(id)$
--- The worker lives; returns whether anybody waits in line.
+-- name: beat(id, alert_seconds)^
+-- The worker lives; returns what is worth knowing all the time, so that nobody has to ask for it.
+-- someone_waits: in line. expiring: outputs of so many jobs are lost soon unless they are stored; expired: the URLs of so many
+-- others are over. expiring_jobs: some of the former, the most urgent ones.
 INSERT INTO workers (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET seen_at = now()
 -- Ordered, so that it goes through the index, also when thousands stand there who have been granted their turn.
-RETURNING (SELECT provider FROM line WHERE granted_at IS NULL ORDER BY provider LIMIT 1) IS NOT NULL;
+RETURNING (SELECT provider FROM line WHERE granted_at IS NULL ORDER BY provider LIMIT 1) IS NOT NULL AS someone_waits,
+    (SELECT count(*) FROM jobs WHERE status = 'copying' AND source_expires_at > now()
+        AND source_expires_at <= now() + make_interval(secs => :alert_seconds)) AS expiring,
+    (SELECT count(*) FROM jobs WHERE status = 'copying' AND source_expires_at <= now()) AS expired,
+    ARRAY(SELECT id FROM jobs WHERE status = 'copying' AND source_expires_at > now()
+        AND source_expires_at <= now() + make_interval(secs => :alert_seconds)
+        ORDER BY source_expires_at LIMIT 20) AS expiring_jobs;
 
 -- name: forget_worker(id)!
 -- The worker has left in good order.

@@ -1,11 +1,12 @@
 -- Jobs: their rows, their transitions with events, their inputs.
 
--- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds, images, track_id)^
+-- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds, images, track_id, input_sha256)^
 -- A new job, due at once.
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
-                  webhook, webhook_events, on_unclear, images, track_id, deadline_seconds, deadline_at, due_at, nudged_at, last_event)
+                  webhook, webhook_events, on_unclear, images, track_id, input_sha256, deadline_seconds, deadline_at, due_at,
+                  nudged_at, last_event)
 VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
-        :webhook, :webhook_events, :on_unclear, :images, :track_id, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
+        :webhook, :webhook_events, :on_unclear, :images, :track_id, :input_sha256, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
 RETURNING *;
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
@@ -39,7 +40,7 @@ SELECT *, clock_timestamp() AS clock FROM jobs WHERE id = :id FOR NO KEY UPDATE;
 -- One job of one account.
 SELECT * FROM jobs WHERE id = :id AND account_id = :account_id;
 
--- name: save_transition(id, version, status, run, attempt, submit_state, provider_task_id, provider_status, progress, verified_by, error, tries, starts, rereads, read_back_at, last_event, submitted_at, completed_at, deadline_at, due_at, nudged_at, event_ids, event_types, event_data, time)$
+-- name: save_transition(id, version, status, run, attempt, submit_state, provider_task_id, provider_status, progress, verified_by, error, tries, starts, rereads, read_back_at, last_event, submitted_at, completed_at, deadline_at, due_at, nudged_at, source_expires_at, event_ids, event_types, event_data, time)$
 -- State and events in one statement, fenced by the version; null when somebody else was faster.
 WITH changed AS (
     UPDATE jobs SET
@@ -47,7 +48,8 @@ WITH changed AS (
         provider_task_id = :provider_task_id, provider_status = :provider_status, progress = :progress,
         verified_by = :verified_by, error = :error, tries = :tries, starts = :starts, rereads = :rereads,
         read_back_at = :read_back_at, last_event = :last_event, submitted_at = :submitted_at,
-        completed_at = :completed_at, deadline_at = :deadline_at, due_at = :due_at, nudged_at = :nudged_at
+        completed_at = :completed_at, deadline_at = :deadline_at, due_at = :due_at, nudged_at = :nudged_at,
+        source_expires_at = :source_expires_at
     WHERE id = :id AND version = :version
     RETURNING id, account_id, run, last_event
 ), told AS (
@@ -78,15 +80,16 @@ WHERE id = :id AND status = :status AND due_at <= now()
   AND NOT (provider = ANY(:full::text[]) AND test_status IS NULL AND deadline_at > now())
 RETURNING *, now() AS clock;
 
--- name: renew_lease(id, status, run, lease)!
--- The task is still at it. Never brings a job forward: somebody else may have put it off meanwhile.
+-- name: renew_lease(id, status, run, lease)$
+-- The task is still at it. Never brings a job forward: somebody else may have put it off meanwhile. Returns nothing when the
+-- job is not in this run and state any more.
 UPDATE jobs SET due_at = greatest(due_at, now() + make_interval(secs => :lease))
-WHERE id = :id AND status = :status AND run = :run;
+WHERE id = :id AND status = :status AND run = :run RETURNING id;
 
--- name: reschedule(id, version, due_at, tries, starts, rereads, provider_status, nudged)!
+-- name: reschedule(id, version, due_at, tries, starts, rereads, provider_status, source_expires_at, nudged)!
 -- The state stays; the next look is at `due_at`.
 UPDATE jobs SET due_at = :due_at, tries = :tries, starts = :starts, rereads = :rereads, provider_status = :provider_status,
-    nudged_at = CASE WHEN :nudged::boolean THEN now() END, version = version + 1
+    source_expires_at = :source_expires_at, nudged_at = CASE WHEN :nudged::boolean THEN now() END, version = version + 1
 WHERE id = :id AND version = :version;
 
 -- name: peek_job(id)^
@@ -121,15 +124,15 @@ WHERE id = :id AND completed_at IS NULL;
 
 -- name: overdue_jobs(grace, full, limit)
 -- What nobody has taken up: marks it as nudged and returns it. Whoever was nudged longest ago comes first, so that those who
--- can't go yet hide nobody. full: providers that have no room for another read-back.
+-- can't go yet hide nobody; among equals, copies in the order in which their sources expire. full: providers that have no room for another read-back.
 UPDATE jobs SET nudged_at = now()
 WHERE id IN (
     SELECT id FROM jobs
     WHERE due_at <= now() AND (nudged_at IS NULL OR nudged_at <= now() - make_interval(secs => :grace))
       AND NOT (status = 'running' AND provider = ANY(:full::text[]) AND test_status IS NULL AND deadline_at > now())
-    ORDER BY nudged_at NULLS FIRST, due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY nudged_at NULLS FIRST, source_expires_at, due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
-RETURNING id, status;
+RETURNING id, status, source_expires_at, created_at;
 
 -- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, window, late, lanes, paths, calls, timeouts, held, turn, closed, closed_for_tests)^
 -- A due job on its first start, in time: state, attempt and what to send, at once.

@@ -20,27 +20,29 @@ ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, sour
     WHERE outputs.status <> 'stored'
 RETURNING *;
 
--- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, key, mark, part_bytes, checksum)$
--- What will be written and where, before it is written. A digest once fixed stays until the object is known to be absent.
+-- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, key, mark, part_bytes, checksum)^
+-- What will be written and where, before it is written. A digest once fixed stays until the object is known to be absent,
+-- and so does a mark, which the object has by whoever writes it in parts.
 UPDATE outputs SET status = 'writing', media_type = :media_type, extension = :extension, bytes = :bytes, width = :width,
-    height = :height, frames = :frames, sha256 = :sha256, bucket = :bucket, key = :key, mark = :mark, part_bytes = :part_bytes,
-    checksum = :checksum
+    height = :height, frames = :frames, sha256 = :sha256, bucket = :bucket, key = :key, mark = coalesce(mark, :mark),
+    part_bytes = :part_bytes, checksum = :checksum
 WHERE job_id = :job_id AND index = :index AND (status = 'pending' OR (status = 'writing' AND sha256 = :sha256))
   -- A cancel during the copy stays a cancel: nothing more is written.
   AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying')
-RETURNING index;
+RETURNING index, mark;
 
 -- name: unfix_output(job_id, index, sha256)!
 -- The object that was fixed is not in the bucket: the next download decides anew.
-UPDATE outputs SET status = 'pending', sha256 = NULL
+UPDATE outputs SET status = 'pending', sha256 = NULL, mark = NULL, part_bytes = NULL, checksum = NULL
 WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256;
 
--- name: mark_stored(job_id, index, sha256)
+-- name: mark_stored(job_id, index, sha256, bucket, key)
 -- The object is in the bucket; returns all outputs of the job in order, none when it was marked already.
 WITH marked AS (
     -- The URL stays: while it lives, the output can be copied to another destination.
     UPDATE outputs SET status = 'stored', stored_at = now()
     WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
+      AND bucket = :bucket AND key = :key
     RETURNING *
 ), emptied AS (
     DELETE FROM inline_outputs USING marked
@@ -57,16 +59,67 @@ INSERT INTO inline_outputs (job_id, index, body)
 SELECT :job_id, source.index, source.body FROM unnest(:indexes::smallint[], :bodies::bytea[]) AS source (index, body)
 ON CONFLICT (job_id, index) DO UPDATE SET body = excluded.body;
 
--- name: inline_size(job_id, index)$
--- How many bytes such a file has; null when it is gone.
-SELECT octet_length(body) FROM inline_outputs WHERE job_id = :job_id AND index = :index;
+-- name: open_inline(job_id, index, most)^
+-- How many bytes such a file has, and the first of them; no row when it is gone.
+SELECT octet_length(body) AS size, substr(body, 1, :most) AS head FROM inline_outputs
+WHERE job_id = :job_id AND index = :index;
 
--- name: read_inline(job_id, index)$
--- The file itself.
-SELECT body FROM inline_outputs WHERE job_id = :job_id AND index = :index;
+-- name: read_inline(job_id, index, begin, most)$
+-- Some of its bytes from one on, the first of which is number 1.
+SELECT substr(body, :begin, :most) FROM inline_outputs WHERE job_id = :job_id AND index = :index;
 
 -- name: purge_inline(seconds, limit)!
 -- A batch of files of jobs that ended, and were not retried, so long ago.
 DELETE FROM inline_outputs WHERE (job_id, index) IN (
     SELECT inline_outputs.job_id, inline_outputs.index FROM inline_outputs JOIN jobs ON jobs.id = inline_outputs.job_id
     WHERE jobs.completed_at < now() - make_interval(secs => :seconds) LIMIT :limit);
+
+-- name: begin_upload(id, job_id, index, destination_id, bucket, key, worker_id, mark)$
+-- An upload in parts is about to be created; returns the mark of its object, nothing when it is not wanted any more.
+WITH marked AS (
+    -- All who write the same output use the same mark, until its object is known to be absent.
+    UPDATE outputs SET mark = coalesce(mark, :mark)
+    WHERE job_id = :job_id AND index = :index AND status <> 'stored'
+      AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying')
+    RETURNING mark
+), begun AS (
+    INSERT INTO uploads (id, job_id, index, destination_id, bucket, key, worker_id)
+    SELECT :id, :job_id, :index, :destination_id, :bucket, :key, :worker_id FROM marked
+)
+SELECT mark FROM marked;
+
+-- name: name_upload(id, upload_id)!
+-- It was created, and this is what the bucket calls it.
+UPDATE uploads SET upload_id = :upload_id WHERE id = :id;
+
+-- name: doubt_upload(id, beside)!
+-- There may be another upload beside this one, by a request that was sent twice.
+INSERT INTO uploads (id, job_id, index, destination_id, bucket, key, worker_id, due_at)
+SELECT :id, job_id, index, destination_id, bucket, key, worker_id, now() FROM uploads WHERE id = :beside;
+
+-- name: end_upload(id)!
+-- It is completed, aborted or given up.
+DELETE FROM uploads WHERE id = :id;
+
+-- name: leave_upload(id)!
+-- It could not be aborted: the sweep does it.
+UPDATE uploads SET due_at = now() WHERE id = :id;
+
+-- name: take_left_uploads(silence, limit)
+-- Uploads that nobody is at any more, each put off until it is somebody's turn to try again. Those into the spool are not
+-- among them: what is left there is deleted with the objects.
+UPDATE uploads SET tries = tries + 1, due_at = now() + make_interval(secs => least(3600, 60 * 2 ^ least(tries, 10)))
+WHERE id IN (
+    SELECT id FROM uploads
+    WHERE destination_id IS NOT NULL AND (due_at <= now() OR (due_at IS NULL AND (
+        -- No upload takes a day: the worker lives, but could not write down how it ended.
+        begun_at < now() - interval '1 day'
+        OR NOT EXISTS (
+            SELECT FROM workers WHERE workers.id = worker_id AND seen_at > now() - make_interval(secs => :silence))
+    )))
+    ORDER BY begun_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING *, begun_at < now() - interval '7 days' AS given_up;
+
+-- name: uploads_beside(id, bucket, key)
+-- What else is known under the same key. alive: somebody is at it.
+SELECT upload_id, due_at IS NULL AS alive FROM uploads WHERE bucket = :bucket AND key = :key AND id <> :id;
