@@ -168,7 +168,12 @@ class Upload:
         raise told from None
 
     async def give_up(self) -> bool:
-        """Stop what is on its way and abort the upload; returns whether it surely is."""
+        """Stop what is on its way and abort the upload; returns whether nothing of it can be left.
+
+        A part that was on its way may arrive after the abort, and is kept, and charged, until there is another one:
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html (checked 2026-11).
+        """
+        cut_off = any(not flight.done() for flight in self._flights)
         for flight in self._flights:
             flight.cancel()
         await asyncio.gather(*self._flights, return_exceptions=True)
@@ -177,7 +182,7 @@ class Upload:
                 await abort(self._s3, self._place)
         except (DestinationError, TimeoutError):
             return False
-        return True
+        return not cut_off
 
 
 @asynccontextmanager

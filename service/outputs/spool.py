@@ -30,6 +30,7 @@ from service.outputs.s3_clients import Buckets
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
 from service.outputs.sealing import KEY_BYTES, BrokenSeal, Sealed, Unsealed, sealed_size
 from service.outputs.spec import AccessKey, Ambient, BucketSpec
+from service.outputs.stored_file import Arriving
 
 # The spool's endpoint is the operator's own word, like a provider's base URL: it is not guarded. Customers' endpoints are,
 # so that the clients for one are never used for the other.
@@ -131,7 +132,7 @@ class Spool:
             await stack.enter_async_context(answer["Body"])
             if answer["ContentLength"] != waiting.bytes:
                 raise BrokenSeal("it has another size")
-            yield Unsealed(_Arriving(answer["Body"], waiting.bytes), secret, _bound_to(job_id, index))
+            yield Unsealed(Arriving(answer["Body"], waiting.bytes, _as_source_errors), secret, _bound_to(job_id, index))
 
     def _read_secret(self, waiting: Spooled) -> bytes:
         try:
@@ -183,23 +184,6 @@ def _read_spec(settings: SpoolSettings) -> BucketSpec:
 def _bound_to(job_id: UUID, index: int) -> bytes:
     """Return what an object is bound to: copied under the key of another output, it does not open."""
     return f"{job_id}:{index}".encode()
-
-
-class _Arriving:
-    """The body of a GetObject."""
-
-    def __init__(self, stream: Any, size: int) -> None:
-        self._stream = stream
-        self.size = size
-
-    async def read(self, most: int) -> bytearray:
-        """Return the next bytes, as `File` has it."""
-        found = bytearray()
-        with _as_source_errors():
-            async with asyncio.timeout(REQUEST_SECONDS):
-                while len(found) < most and (chunk := await self._stream.read(most - len(found))):
-                    found += chunk
-        return found
 
 
 @contextmanager

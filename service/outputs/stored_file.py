@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from service.outputs.bucket import REQUEST_SECONDS
+from service.outputs.bucket import REQUEST_SECONDS, SLOWEST
 from service.outputs.errors import DestinationError, SourceGone, SourceUnavailable
 from service.outputs.files import File
 from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
@@ -36,7 +36,7 @@ async def open_stored(s3: Any, spec: BucketSpec, key: str, *, size: int, sha256:
     async with body:  # not `as`: what that gives is the answer below it, whose `read` is another one
         if answer["ContentLength"] != size:
             raise SourceGone("the object that was stored first has another size now", _HINT)
-        yield Verified(_Arriving(body, size), sha256)
+        yield Verified(Arriving(body, size, as_source_errors), sha256)
 
 
 async def _get(s3: Any, spec: BucketSpec, key: str) -> Any:
@@ -69,18 +69,19 @@ class Verified:
         return piece
 
 
-class _Arriving:
-    """The body of a GetObject."""
+class Arriving:
+    """The body of a GetObject. told: turns what reading raises into what it means."""
 
-    def __init__(self, body: Any, size: int) -> None:
+    def __init__(self, body: Any, size: int, told: Callable[[], AbstractContextManager[None]]) -> None:
         self._body = body
+        self._told = told
         self.size = size
 
     async def read(self, most: int) -> bytearray:
         """Return the next bytes, as `File` has it."""
         found = bytearray()
-        with as_source_errors():
-            async with asyncio.timeout(REQUEST_SECONDS + most / 2**18):
+        with self._told():
+            async with asyncio.timeout(REQUEST_SECONDS + most / SLOWEST):
                 while len(found) < most and (chunk := await self._body.read(most - len(found))):
                     found += chunk
         return found

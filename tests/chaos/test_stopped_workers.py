@@ -33,7 +33,7 @@ async def stop_and_take_over(on: Ground, point: str) -> None:
     first_poll = "60" if point == "judge.begun" else "1"
     armed = on.worker(GENRELAY_STOP_AT=point, GENRELAY_RECONCILE__FIRST_SECONDS=first_poll)
     async with on.process("api"), armed as stopped:
-        await on.put_destination()
+        await on.put_destination(manifest=point.startswith("copy.manifest"))
         job = await on.submit(input=txt2img(image_num=2))
         await stopped.stopped()
         async with on.worker():

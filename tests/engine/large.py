@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 
 from service.demo.s3server import S3Server
+from service.engine.uploads import sweep_uploads
 from tests.engine.driven import Driven, driven_world, uuid
 from tests.outputs.flowing import Source, picture
 from tests.world import until
@@ -46,8 +47,13 @@ async def copying_from(driven: Driven, source: Source) -> dict[str, Any]:
     return job
 
 
-async def check_stored(driven: Driven, job: dict[str, Any], body: bytes) -> None:
-    """What lies in the bucket is what the source has, once, and nothing else is there or begun."""
+async def check_stored(driven: Driven, job: dict[str, Any], body: bytes, *, swept: bool = False) -> None:
+    """What lies in the bucket is what the source has, once, and nothing else is there or begun.
+
+    swept: an earlier try was broken off, so that the sweep aborts its upload once more.
+    """
+    if swept:
+        await sweep_uploads(driven.context)
     assert job["status"] == "succeeded", job
     [output] = job["outputs"]
     assert driven.keys() == [output["key"]]

@@ -100,6 +100,7 @@ async def test_a_cancel_in_the_middle_aborts_the_upload_and_does_not_wait_for_th
         await copying
         assert await driven.job(job) == canceled
         assert (driven.keys(), open_uploads(driven)) == ([], [])
+        await sweep_uploads(driven.context)
         assert await driven.sql("SELECT * FROM uploads") == []
         assert driven.context.budget.held == 0
 
@@ -126,7 +127,7 @@ async def test_a_worker_that_is_stopped_in_the_middle_aborts_the_upload(driven: 
             await copying
         assert (driven.keys(), open_uploads(driven)) == ([], [])
         source.go_on.set()
-        await check_stored(driven, await driven.copy(job), LARGE)
+        await check_stored(driven, await driven.copy(job), LARGE, swept=True)
 
 
 @pytest.mark.parametrize("cut_at", [3000, PART + 1, len(LARGE) - 1])
@@ -138,7 +139,7 @@ async def test_a_large_file_that_breaks_off_is_fetched_anew_and_nothing_of_it_is
         assert job["status"] == "copying"
         assert (driven.keys(), open_uploads(driven)) == ([], [])
         source.cut_at = None
-        await check_stored(driven, await driven.copy(job), LARGE)
+        await check_stored(driven, await driven.copy(job), LARGE, swept=True)
         assert source.begun == 2
 
 

@@ -124,6 +124,8 @@ async def test_no_more_parts_are_under_way_than_are_allowed(ground: Ground) -> N
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     await ground.check([])
+    # Aborted, and to be aborted once more: parts that were on their way may have arrived since.
+    assert ground.order.noted == ["begin", "name", "leave"]
 
 
 async def test_a_part_that_is_altered_on_the_way_is_caught_by_the_server(ground: Ground) -> None:
@@ -334,7 +336,9 @@ async def test_an_upload_that_somebody_else_has_aborted_is_tried_from_the_start(
         await abort(ground.straight, {**ground.spec.place(ground.key), "UploadId": upload_id})
         with pytest.raises(DestinationUnavailable):
             await send_and_complete(upload, ground.spec, ground.order, PARTS[1:])
-    assert ground.order.noted == ["begin", "name", "end"]
+    # A part that was still on its way may arrive after the abort: then the sweep aborts once more.
+    assert ground.order.noted[:2] == ["begin", "name"]
+    assert ground.order.noted[2] in {"end", "leave"}
     await ground.check([])
 
 

@@ -203,7 +203,7 @@ async def test_a_file_that_turns_out_bad_in_its_last_part_leaves_no_upload_open(
     ledger = Ledger()
     with pytest.raises(OutputRefused):
         await spool.store(spool.new_key(JOB, 0), JOB, 0, Ending(bytes(12 * MIB)), ledger)
-    assert (ledger.told[-1], s3_server.list_keys(bucket)) == ("end", [])
+    assert (ledger.told[-1] in {"end", "leave"}, s3_server.list_keys(bucket)) == (True, [])
     assert await _open_uploads(spool) == []
 
 
