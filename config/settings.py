@@ -14,6 +14,12 @@ from config.providers import ProvidersSettings
 from config.shapes import Section, check_origin, check_prefix, split_list
 
 PREFIX = "GENRELAY_"
+# Whom a policy's Principal can name as AWS: an account, a user, a role, or a session of these. Never everybody.
+_PRINCIPAL = re.compile(
+    r"[0-9]{12}|arn:aws(?:-[a-z]{1,10}){0,3}:"
+    r"(?:iam::[0-9]{12}:(?:root|(?:user|role)/[!-)+-~]{1,1024})"
+    r"|sts::[0-9]{12}:(?:assumed-role|federated-user)/[!-)+-~]{1,1024})"
+)
 
 
 class SubmitSettings(Section):
@@ -238,7 +244,9 @@ class Settings(Section):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     aws_principal: str | None = Field(
-        None, description="The IAM principal that customers let in (an ARN); none: AWS is asked who we are."
+        None,
+        description="The IAM principal that customers let in: an ARN, or an account's 12 digits; none: AWS is asked who we"
+        " are.",
     )
     allowed_private_subnets: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default_factory=list, description="Subnets the guard lets through, over plain http and any port too."
@@ -279,6 +287,13 @@ class Settings(Section):
     @classmethod
     def _public_origin(cls, value: str | None) -> str | None:
         return check_origin(value) if value else None
+
+    @field_validator("aws_principal")
+    @classmethod
+    def _principal(cls, value: str | None) -> str | None:
+        if value and not _PRINCIPAL.fullmatch(value):
+            raise ValueError("must be an ARN as in arn:aws:iam::123456789012:role/genrelay, or an account's 12 digits")
+        return value or None
 
     @field_validator("allowed_private_subnets", mode="before")
     @classmethod

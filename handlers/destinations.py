@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -72,12 +72,15 @@ class Destinations:
 
     async def get(self, request: Request) -> Response:
         """Show a destination without its secret."""
-        return JSONResponse(destination_json(await self._require(request)))
+        row = await self._require(request)
+        Query(request).end()
+        return JSONResponse(destination_json(row))
 
     async def delete(self, request: Request) -> Response:
         """Delete a destination; jobs under way still reach its bucket."""
         account = await account_of(self._service, request)
         name = request.path_params["name"]
+        Query(request).end()
         if await queries().delete_destination(self._service.pool, account_id=account, name=_storable(name)) is None:
             raise not_found("destination")
         return Response(status_code=204)
@@ -94,7 +97,9 @@ class Destinations:
 
     async def check(self, request: Request) -> Response:
         """Really write, read and delete a probe; always 200, with what became of each step."""
-        _, report = await self._check(await self._require(request), CHECK_SECONDS)
+        row = await self._require(request)
+        Query(request).end()
+        _, report = await self._check(row, CHECK_SECONDS)
         return JSONResponse(report)
 
     async def events(self, request: Request) -> Response:
@@ -114,6 +119,7 @@ class Destinations:
     async def policy(self, request: Request) -> Response:
         """Show the IAM policies that the destination needs, to paste, and as Terraform; nothing is asked of the bucket."""
         row = await self._require(request)
+        Query(request).end()
         return JSONResponse(make_policy(row, await self._principal(row)))
 
     async def _principal(self, row: Any) -> str | None:
@@ -125,7 +131,7 @@ class Destinations:
         """Check a destination within so many seconds; returns its row with what came of it, and the report."""
         steps = await self._try(row, seconds)
         now = await record_check(self._service.pool, row, steps)
-        return now or row, {"ok": all(step.ok for step in steps), "steps": [asdict(step) for step in steps]}
+        return now or row, {"ok": all(step.ok for step in steps), "steps": [step.as_json() for step in steps]}
 
     async def _try(self, row: Any, seconds: float) -> Sequence[Step]:
         try:

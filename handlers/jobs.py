@@ -35,6 +35,7 @@ _BIG = 256 * 1024  # bytes
 _COPIES = 3
 _BODIES_AT_ONCE = 4  # of the largest size
 _READ_SECONDS = 120
+_NEVER = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
 
@@ -228,7 +229,9 @@ def _link_seconds(text: str) -> int:
 
 def _asks_for_json(request: Request) -> bool:
     accepted = request.headers.get("accept", "").lower()
-    return any(part.partition(";")[0].strip() == "application/json" for part in accepted.split(","))
+    offers = [part.partition(";") for part in accepted.split(",")]
+    # A weight of zero means: not this one.
+    return any(kind.strip() == "application/json" and not _NEVER.search(rest) for kind, _, rest in offers)
 
 
 def _prefer_wait(request: Request) -> int | None:

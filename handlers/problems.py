@@ -36,6 +36,7 @@ TITLES = {
     "input_gone": "The job's input is gone",
     "not_copyable": "The job can't be copied",
     "not_stored": "The output is not stored",
+    "destination_deleted": "The destination has been deleted",
     "destination_trouble": "The destination can't be used",
     "too_many_checks": "Checks are under way",
     "unavailable": "The service can't do this right now",
@@ -58,6 +59,8 @@ EXPLANATIONS = {
     "not_copyable": "A copy stores a job's outputs in another destination: it takes a job that is no test, has ended, and has "
     "outputs.",
     "not_stored": "The output was not copied into a bucket: it is not ready, it failed, or it is a mock.",
+    "destination_deleted": "Its credentials are not used any more. To retry a job, put a destination of the same name, or use "
+    "`copy` with another one. To an output that is stored already there are no links any more.",
     "destination_trouble": "`detail` says what the bucket answered and what to change.",
     "too_many_checks": "A check sends jobs and waits for callbacks, so few run at once, and one per account. Repeat it after "
     "`Retry-After` seconds.",

@@ -11,7 +11,7 @@ from typing import Literal
 import structlog
 
 from config.loading import unknown_variables
-from config.settings import Settings
+from config.settings import OutputSettings, Settings
 from service import metrics
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
@@ -144,5 +144,19 @@ def _say_what_is_missing(settings: Settings) -> None:
             "service.unreachable",
             reason="GENRELAY_PUBLIC_URL is not set: providers can't call back, so every job is polled",
         )
+    _say_if_memory_is_little(settings.outputs)
     for name in unknown_variables():
         log.warning("settings.unknown_variable", variable=name)
+
+
+def _say_if_memory_is_little(outputs: OutputSettings) -> None:
+    one_file = max(outputs.whole_bytes, outputs.part_bytes * (outputs.parts_in_flight + 1))
+    if outputs.memory_bytes < one_file:
+        log.warning(
+            "service.little_memory",
+            reason="GENRELAY_OUTPUTS__MEMORY_BYTES is less than one file may take, which is GENRELAY_OUTPUTS__WHOLE_BYTES, or"
+            " GENRELAY_OUTPUTS__PART_BYTES * (GENRELAY_OUTPUTS__PARTS_IN_FLIGHT + 1) if that is more: such a file takes it"
+            " all the same, alone",
+            least_bytes=one_file,
+            memory_bytes=outputs.memory_bytes,
+        )

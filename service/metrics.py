@@ -37,7 +37,8 @@ BYTES_STORED = Counter("genrelay_bytes_stored_total", "Bytes written to customer
 ABOUT_TO_EXPIRE = Gauge(
     "genrelay_outputs_about_to_expire",
     "Jobs being copied, by what is left of their source: `expiring` within GENRELAY_OUTPUTS__ALERT_SECONDS, or `expired`, so"
-    " that only the provider's fresh URL can save them. Every worker counts all jobs: take the maximum, not the sum.",
+    " that only the provider's fresh URL can save them; and those that have `failed` because of their bucket, whose outputs"
+    " are gone within the same time unless somebody retries them. Every worker counts all jobs: take the maximum, not the sum.",
     ["source"],
 )
 DESTINATION_EVENTS = Counter(
@@ -56,6 +57,11 @@ SPOOL_OBJECTS = Gauge(
     "Objects in the operator's spool, `waiting` for their bucket or `leaving`, to be deleted; every worker counts all of"
     " them once a minute: take the maximum, not the sum.",
     ["state"],
+)
+SPOOL_ENDING = Gauge(
+    "genrelay_spool_ending",
+    "Outputs in the operator's spool that are deleted within a day (within half of GENRELAY_SPOOL__KEEP_SECONDS, if that is"
+    " less) unless somebody retries their job; counted like genrelay_spool_objects.",
 )
 OUTPUT_MEMORY = Gauge("genrelay_output_memory_bytes", "Bytes of outputs that this process holds in memory.")
 OUTPUT_MEMORY_WAITING = Gauge("genrelay_output_memory_waiting", "Outputs that wait for memory.")

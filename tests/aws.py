@@ -136,13 +136,14 @@ def moto() -> Iterator[Moto]:
 
 # --- An STS in front of it ------------------------------------------------------------------------------------------
 
-Mood = Literal["answer", "deny", "throttle", "fail", "hang", "expired", "skewed", "cut"]
+Mood = Literal["answer", "deny", "throttle", "fail", "hang", "expired", "bad_key", "skewed", "cut"]
 
 _ERRORS: Mapping[str, tuple[int, str, str]] = {
     "deny": (403, "AccessDenied", "User: arn:aws:iam::1:user/us is not authorized to perform: sts:AssumeRole"),
     "throttle": (400, "Throttling", "Rate exceeded"),
     "fail": (500, "InternalFailure", "An internal error has occurred"),
     "expired": (403, "ExpiredToken", "The security token included in the request is expired"),
+    "bad_key": (403, "InvalidClientTokenId", "The security token included in the request is invalid"),
     "skewed": (
         403,
         "SignatureDoesNotMatch",

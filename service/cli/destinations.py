@@ -10,7 +10,7 @@ import typer
 
 from service.cli.documents import name_of, read_bytes, read_document
 from service.cli.failures import ExitStatus, Failure
-from service.cli.output import Json, answering
+from service.cli.output import Json, answering, complain
 from service.cli.service_client import open_service, place
 
 app = typer.Typer(no_args_is_help=True, help="Buckets that outputs go to.")
@@ -51,7 +51,12 @@ def put(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Try the bucket at once, for real.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Make or replace a destination; what options say wins over the file. The secret is never shown again."""
+    """Make or replace a destination; what options say wins over the file. The secret is never shown again.
+
+    The destination is stored whatever its check says: the exit status is 0 also
+    when the check failed, which the last line on standard error tells, and
+    `check` in the JSON. `destinations check` has exit status 1 then.
+    """
     from service.cli.drawing import draw_destination
 
     with answering(as_json) as output:
@@ -71,6 +76,11 @@ def put(
         params = {} if check else {"check": "false"}
         made = open_service().call("PUT", place("destinations", name), body=body, params=params)
         output.show(made, draw_destination)
+        report = made.get("check")
+        if report and not report["ok"]:
+            complain(
+                f"genrelay: {name} is stored, but its check failed; correct it, then: genrelay check-bucket {name}"
+            )
 
 
 @app.command()

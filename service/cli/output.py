@@ -71,20 +71,21 @@ def answering(as_json: bool) -> Iterator[Output]:
     except BrokenPipeError:
         # Python flushes standard output once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain("genrelay: nobody reads the output any more")
+        complain("genrelay: nobody reads the output any more")
         raise typer.Exit(ExitStatus.FAILED) from None
     except KeyboardInterrupt:
-        _complain("genrelay: interrupted")
+        complain("genrelay: interrupted")
         raise typer.Exit(ExitStatus.INTERRUPTED) from None
 
 
 def _report(failure: Failure, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": failure.as_json()}, indent=2, ensure_ascii=False), flush=True)
-    _complain(*failure.lines())
+    complain(*failure.lines())
 
 
-def _complain(*lines: str) -> None:
+def complain(*lines: str) -> None:
+    """Print lines on standard error, without what would steer a terminal."""
     for line in lines:
         print(printable(line), file=sys.stderr)
 

@@ -173,9 +173,9 @@ def _command(folder: Path, scratch: Path, config: Path, ports: dict[str, int]) -
         "-s3.port.lance=0",
         f"-s3.localSocket={scratch / 's3.sock'}",
         f"-filer.localSocket={scratch / 'filer.sock'}",
-        # Small volumes are quick to make; the default of 8 for a small disk leaves too few for several buckets.
+        # Small volumes are quick to make, seven for each bucket; the default of 8 for a small disk leaves too few.
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=200",
+        "-volume.max=2000",
         "-volume.preStopSeconds=0",
         "-master.telemetry=false",
     ]

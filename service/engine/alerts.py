@@ -24,6 +24,7 @@ class Alerts:
         """Take in what the last heartbeat has found."""
         metrics.ABOUT_TO_EXPIRE.labels("expiring").set(row["expiring"])
         metrics.ABOUT_TO_EXPIRE.labels("expired").set(row["expired"])
+        metrics.ABOUT_TO_EXPIRE.labels("failed").set(row["failed"])
         expiring = row["expiring_jobs"]
         for job_id in expiring:
             if job_id not in self._told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 
 # Ended like this, the provider has nothing to give: the next run submits anew.
 _NOTHING_THERE = frozenset({ErrorCode.PROVIDER_FAILED, ErrorCode.PROVIDER_REJECTED, ErrorCode.NO_OUTPUTS})
+
+
+DESTINATION_DELETED = "destination_deleted"  # a code of NotPossibleError
 
 
 class NotPossibleError(Exception):
@@ -64,15 +68,16 @@ async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
 async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_second_charge: bool) -> Job:
     """Begin the next run of a failed or canceled job, from as far as the last one came.
 
-    Raises NoSuchJobError, NotPossibleError.
+    If its destination was deleted, the one that has its name now is taken. Raises NoSuchJobError, NotPossibleError.
     """
     async with context.transaction() as connection:
         locked = await lock_own(connection, account_id, job_id)
-        job = locked.job
-        if job.status not in RETRYABLE:
+        if locked.job.status not in RETRYABLE:
             raise NotPossibleError(
-                "not_retryable", f"only a failed or canceled job is retried; this one is {job.status.value}"
+                "not_retryable", f"only a failed or canceled job is retried; this one is {locked.job.status.value}"
             )
+        locked = await _bind(connection, locked)
+        job = locked.job
         happening, changes = await _decide_start(connection, locked, accept_second_charge)
         after = await record(
             connection,
@@ -86,6 +91,21 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
         await queries().keep_input(connection, job_id=job_id)
     log.info("job.retried", job_id=show("job", job_id), run=after.job.run, start=happening.value)
     return after.job
+
+
+async def _bind(connection: Connection, locked: Locked) -> Locked:
+    """Give a job whose destination was deleted the account's destination of the same name; raises NotPossibleError."""
+    job = locked.job
+    if job.test or job.destination_id is None:
+        return locked
+    destination_id = await queries().rebind_job(connection, id=job.id)
+    if destination_id is None:
+        raise NotPossibleError(
+            DESTINATION_DELETED,
+            f"the job's destination {job.destination!r} has been deleted; put a destination of that name and retry the job, "
+            "or use `copy` to store its outputs in another one",
+        )
+    return replace(locked, job=replace(job, destination_id=destination_id))
 
 
 def _has_vanished(job: Job) -> bool:

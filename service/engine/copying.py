@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,14 +20,15 @@ from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone
 from service.engine.manifests import write_manifest
 from service.engine.order import OutputOrder
 from service.engine.refresh import refresh_sources
+from service.engine.room import with_room
 from service.engine.sources import fetch, sizes_of
-from service.engine.spooling import spool_rest, told_of_spool
+from service.engine.spooling import spool_endangered, spool_rest, told_of_spool
 from service.engine.starting import begin
 from service.engine.verdicts import fail
 from service.ids import show
 from service.jobs.lifecycle import EventType, Happening, Status
-from service.jobs.model import Job, Output, read_output
-from service.outputs.bucket import S3, find_ours
+from service.jobs.model import Job, Output, first_loss, read_output
+from service.outputs.bucket import REQUEST_SECONDS, S3, find_ours
 from service.outputs.destinations import Target, read_target
 from service.outputs.errors import (
     DestinationDenied,
@@ -36,10 +36,8 @@ from service.outputs.errors import (
     OutputError,
     OutputRefused,
     SourceGone,
-    SourceUnavailable,
 )
 from service.outputs.health import find_failure, note_failure, note_success
-from service.outputs.memory import NoRoom, Reservation
 from service.outputs.transfer import Reserve, transfer
 from service.points import reach
 
@@ -47,6 +45,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _AT_ONCE = 4  # outputs of one job
+_PATIENCE = 10.0  # seconds, for the bucket that a destination had before
 
 
 async def copy(context: Context, job_id: UUID) -> None:
@@ -78,7 +77,8 @@ async def copy(context: Context, job_id: UUID) -> None:
         except OutputError as error:
             await _decide(context, job, row, [error])
             return
-    if row["failing_since"] is not None and (ended or target.manifest):
+    # Who heard that it fails hears that it is over, also after a PUT, which takes the mark away and tells nobody.
+    if (row["failing_since"] is not None or row["told_failing"]) and (ended or target.manifest):
         await note_success(context.pool, row["id"], seen=row["updated_at"])
 
 
@@ -104,7 +104,7 @@ async def _copy_output(context: Context, job: Job, target: Target, output: Outpu
     """Copy one output; returns whether the job has ended with it."""
     began = time.monotonic()
     async with context.buckets.client(target.spec, cause=show("job", job.id)) as s3:
-        if output.status == "writing" and await _is_there(s3, target, output):
+        if output.status == "writing" and await _is_there(context, job, target, output):
             return await _record_stored(context, job, target, output)
         if output.status == "writing":
             # It was fixed, but never arrived: the next download decides anew what it is.
@@ -125,29 +125,32 @@ async def _copy_output(context: Context, job: Job, target: Target, output: Outpu
     return ended
 
 
-async def _is_there(s3: S3, target: Target, output: Output) -> bool:
-    """Tell whether the object that was fixed has arrived after all."""
+async def _is_there(context: Context, job: Job, target: Target, output: Output) -> bool:
+    """Tell whether the object that was fixed has arrived after all, where it was fixed."""
     assert output.key is not None
     assert output.sha256 is not None
     assert output.bytes is not None
-    # Where it was fixed, also when the destination has got another bucket meanwhile.
-    spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
+    spec = target.spec.at(output.bucket, output.region, output.endpoint_url)
+    moved = spec != target.spec
+    seconds = _PATIENCE if moved else REQUEST_SECONDS
+    wanted = partial(find_ours, sha256=output.sha256, size=output.bytes, mark=output.mark, checksum=output.checksum)
     try:
-        found = await find_ours(
-            s3, spec, output.key, sha256=output.sha256, size=output.bytes, mark=output.mark, checksum=output.checksum
-        )
-    except DestinationDenied as denied:
+        async with context.buckets.client(spec, cause=show("job", job.id)) as s3:
+            return bool(await wanted(s3, spec, output.key, seconds=seconds))
+    except DestinationError as error:
+        # The destination was moved, perhaps just because the old place never took anything, and the new one counts. Should
+        # the object have arrived in the old one, there will be two, which is what moving in the middle of a write asks for.
+        if moved:
+            log.info("output.old_place_closed", job_id=show("job", job.id), index=output.index, reason=error.message)
+            return False
         # Who may not list a bucket hears the same of an object that is not there. If it is, the write finds out.
-        if denied.s3_code == "AccessDenied":
+        if isinstance(error, DestinationDenied) and error.s3_code == "AccessDenied":
             return False
         raise
-    return bool(found)
 
 
 async def _transfer(context: Context, s3: S3, job: Job, target: Target, output: Output) -> Output | None:
     """Fetch, look at, fix and write one output; None when it is not wanted any more."""
-    urgent_at = output.source_expires_at.timestamp() if output.source_expires_at else None
-    budget = context.budget
 
     async def write(reserve: Reserve) -> Output | None:
         order = OutputOrder(context, job, target, output)
@@ -163,28 +166,21 @@ async def _transfer(context: Context, s3: S3, job: Job, target: Target, output: 
             )
         return None if written is None else order.row_of(written)
 
-    try:
-        return await write(lambda size: budget.reserve_now(min(size, budget.total), job.id))
-    except NoRoom as full:
-        # While it waits it holds nothing, neither memory nor a connection, which might break meanwhile.
-        async with budget.reserve(full.size, job.id, urgent_at) as reservation:
-            return await write(lambda size: _hand_out(reservation, min(size, budget.total)))
-
-
-@asynccontextmanager
-async def _hand_out(reservation: Reservation, size: int) -> AsyncIterator[Reservation]:
-    """Lend what is reserved already."""
-    if size > reservation.size:
-        raise SourceUnavailable("the provider's file is larger than it was a moment ago")
-    reservation.shrink(size)
-    yield reservation
+    return await with_room(context.budget, job, output.source_expires_at, write)
 
 
 async def _record_stored(context: Context, job: Job, target: Target, output: Output) -> bool:
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         rows = queries().mark_stored(
-            connection, job_id=job.id, index=output.index, sha256=output.sha256, bucket=output.bucket, key=output.key
+            connection,
+            job_id=job.id,
+            index=output.index,
+            sha256=output.sha256,
+            bucket=output.bucket,
+            region=output.region,
+            endpoint_url=output.endpoint_url,
+            key=output.key,
         )
         outputs = [read_output(row) async for row in rows]
         # What lies in the bucket is listed, also when the job has ended meanwhile; but then no event tells of it.
@@ -275,8 +271,9 @@ async def _decide(context: Context, job: Job, destination: Any, trouble: list[Ou
     ends = await _ends(context, job, final)
     if ends and (failure := find_failure([*(each for each in trouble if each.final), last])) is not None:
         await note_failure(context.pool, destination["id"], failure, seen=destination["updated_at"])
-    if ends and any(isinstance(each, DestinationError) for each in trouble):
-        error = told_of_spool(error, await _while_copying(context, job, spool_rest(context, job)))
+    if any(isinstance(each, DestinationError) for each in trouble):
+        spool = spool_rest if ends else spool_endangered
+        error = told_of_spool(error, await _while_copying(context, job, spool(context, job)))
     async with context.transaction() as connection:
         locked = await lock(connection, job.id)
         if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
@@ -287,7 +284,9 @@ async def _decide(context: Context, job: Job, destination: Any, trouble: list[Ou
             outcome = "failed"
         else:
             due = locked.now + backoff(tries - 1, 0.5, 120.0)
-            await postpone(connection, locked, due, tries=tries)
+            # What waits in the spool by now is not lost as soon.
+            loss = first_loss(await outputs_of(connection, job.id))
+            await postpone(connection, locked, due, tries=tries, source_expires_at=loss)
             outcome = "again"
     log.warning(
         "output.not_stored",

@@ -12,14 +12,14 @@ import structlog
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import lock, outputs_of, postpone
+from service.engine.spooled import lend_spooled
 from service.ids import show
 from service.jobs.errors import ErrorCode
 from service.jobs.lifecycle import Status
 from service.jobs.model import Job, Output, first_loss, read_output
 from service.outputs.destinations import read_target
-from service.outputs.errors import OutputError, SourceGone
+from service.outputs.errors import OutputError, SourceGone, SourceUnavailable
 from service.outputs.files import File
-from service.outputs.spool import Spooled
 from service.outputs.stored_file import Verified, as_source_errors, open_stored
 
 log = structlog.get_logger()
@@ -40,13 +40,14 @@ async def open_earlier(context: Context, job: Job, output: Output) -> AsyncItera
 
 
 async def _open_first(context: Context, job: Job, stack: AsyncExitStack, rows: list[Any]) -> File:
-    gone = SourceGone("neither the provider nor the job that this is a copy of has the file any more")
+    trouble: OutputError = SourceGone("neither the provider nor the job that this is a copy of has the file any more")
     for row in rows:
         try:
             return await stack.enter_async_context(_open(context, job, row))
-        except SourceGone as error:
-            gone = error
-    raise gone
+        except (SourceGone, SourceUnavailable) as error:
+            # What can't be had now outlasts what can never be had: it may be better later.
+            trouble = error if trouble.final else trouble
+    raise trouble
 
 
 @asynccontextmanager
@@ -60,10 +61,12 @@ async def _open(context: Context, job: Job, row: Any) -> AsyncIterator[File]:
     assert earlier.sha256 is not None
     assert earlier.bytes is not None
     destination = await queries().get_destination_by_id(context.pool, id=row["destination_id"])
+    if destination["deleted_at"] is not None:
+        raise SourceGone("the destination with which the file was stored has been deleted")
     async with AsyncExitStack() as stack:
         with as_source_errors():
             target = read_target(context.keyring, destination, None, context.settings.outputs.ambient_accounts)
-            spec = replace(target.spec, bucket=earlier.bucket or target.spec.bucket)
+            spec = target.spec.at(earlier.bucket, earlier.region, earlier.endpoint_url)
             s3 = await stack.enter_async_context(context.buckets.client(spec, cause=show("job", job.id)))
         yield await stack.enter_async_context(
             open_stored(s3, spec, earlier.key, size=earlier.bytes, sha256=earlier.sha256)
@@ -72,10 +75,8 @@ async def _open(context: Context, job: Job, row: Any) -> AsyncIterator[File]:
 
 @asynccontextmanager
 async def _open_spooled(context: Context, earlier: Output) -> AsyncIterator[File]:
-    if context.spool is None or not earlier.spool_key or not earlier.spool_secret or not earlier.spool_bytes:
-        raise SourceGone("what waited in the spool is not there any more")
-    waiting = Spooled(earlier.spool_key, earlier.spool_secret, earlier.spool_bytes)
-    async with context.spool.open(waiting, earlier.job_id, earlier.index) as file:
+    # Nothing else is to be read instead of it, while it can't be read now: no URL of the original's is taken.
+    async with lend_spooled(context, replace(earlier, source_expires_at=None)) as file:
         if file is None:
             raise SourceGone("what waited in the spool is not there any more")
         yield file

@@ -109,15 +109,6 @@ def input_gone() -> JobError:
     )
 
 
-def output_expired(why: str) -> JobError:
-    """The source is gone."""
-    return JobError(
-        ErrorCode.OUTPUT_EXPIRED,
-        f"an output could not be fetched while its source lived: {why}",
-        "the provider has deleted it; retry asks the provider once more, otherwise submit a new job",
-    )
-
-
 def with_time_left(error: JobError, outputs: Sequence[Output], now: datetime) -> JobError:
     """Say until when `retry` can still save what the bucket did not take; unchanged when nobody knows, or all is spooled."""
     missing = [output for output in outputs if output.lost_at is not None]

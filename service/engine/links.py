@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from service.db.sql import queries
+from service.engine.commands import DESTINATION_DELETED, NotPossibleError
 from service.engine.context import Context
 from service.ids import show
 from service.jobs.model import Job, Output
@@ -24,13 +25,19 @@ class Link:
 async def make_link(context: Context, job: Job, output: Output, seconds: int) -> Link:
     """Sign a URL for a stored output; it ends with the credentials that sign it, if these are temporary.
 
-    Raises DestinationDenied or DestinationUnavailable.
+    Raises DestinationDenied or DestinationUnavailable, and NotPossibleError when the destination was deleted.
     """
     assert output.key is not None
     row = await queries().get_destination_by_id(context.pool, id=job.destination_id)
+    if row["deleted_at"] is not None:
+        raise NotPossibleError(
+            DESTINATION_DELETED,
+            f"the destination {row['name']!r} that the output was stored with has been deleted, and nothing is signed with its "
+            "credentials any more; the object is where it was put",
+        )
     target = read_target(context.keyring, row, job.storage, context.settings.outputs.ambient_accounts)
-    # The destination may have got another bucket since; the object is where it was put.
-    spec = replace(target.spec, bucket=output.bucket or target.spec.bucket)
+    # The destination may have moved since; the object is where it was put.
+    spec = target.spec.at(output.bucket, output.region, output.endpoint_url)
     async with context.buckets.client(spec, cause=show("job", job.id)) as s3:
         # A signature counts from the second in which it is made.
         now = datetime.now(UTC).replace(microsecond=0)

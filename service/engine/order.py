@@ -23,8 +23,9 @@ log = structlog.get_logger()
 
 _FIXED = [
     *("job_id", "index", "media_type", "extension", "bytes", "width", "height", "frames", "sha256", "bucket", "key"),
-    *("mark", "part_bytes", "checksum"),
+    *("region", "endpoint_url", "key_run", "mark", "part_bytes", "checksum"),
 ]
+_CHECKED = ["job_id", "index", "sha256", "bucket", "region", "endpoint_url", "key", "key_run"]
 
 
 class OutputOrder:
@@ -44,8 +45,16 @@ class OutputOrder:
         }
 
     def key_for(self, extension: str) -> str:
-        """Return the object's key."""
-        return self._target.key_for(self._job, self._output.index, extension)
+        """Return the object's key: the one that was chosen before in this run, unless place or type have changed.
+
+        Who chose it may be late and write it still; another key then would make a second object.
+        """
+        chosen, spec = self._output, self._target.spec
+        before = (chosen.key_run, chosen.bucket, chosen.region, chosen.endpoint_url, chosen.extension)
+        now = (self._job.run, spec.bucket, spec.region, spec.endpoint_url, extension)
+        if chosen.key is not None and before == now:
+            return chosen.key
+        return self._target.key_for(self._job, chosen.index, extension)
 
     def row_of(self, written: Written) -> Output:
         """Return the output as it is once this is written."""
@@ -61,7 +70,10 @@ class OutputOrder:
             frames=content.frames,
             sha256=written.sha256,
             bucket=self._target.spec.bucket,
+            region=self._target.spec.region,
+            endpoint_url=self._target.spec.endpoint_url,
             key=written.key,
+            key_run=self._job.run,
             mark=written.mark,
             part_bytes=written.part_bytes,
             checksum=written.checksum,
@@ -75,6 +87,12 @@ class OutputOrder:
         reach("copy.fixed")
         return None if fixed is None else replace(written, mark=fixed["mark"])
 
+    async def is_fixed(self, written: Written) -> bool:
+        """Tell whether what was fixed is still to be written, there and in this run of the job."""
+        row = self.row_of(written)
+        fixed: bool = await queries().is_fixed(self._context.pool, **{name: getattr(row, name) for name in _CHECKED})
+        return fixed
+
     async def begin(self, key: str) -> str:
         """Commit that an upload is about to be created; raises NotWanted."""
         mark: str | None = await queries().begin_upload(
@@ -84,6 +102,8 @@ class OutputOrder:
             index=self._output.index,
             destination_id=self._job.destination_id,
             bucket=self._target.spec.bucket,
+            region=self._target.spec.region,
+            endpoint_url=self._target.spec.endpoint_url,
             key=key,
             worker_id=self._context.worker_id,
             mark=secrets.token_hex(16),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from service.db.sql import queries
-from service.engine.context import Context
+from service.engine.context import Context, backoff
 from service.engine.earlier import turn_to_earlier
 from service.engine.ledger import lock, outputs_of, postpone
 from service.engine.read_back import read_back
@@ -15,6 +15,7 @@ from service.jobs.model import Job, first_loss, read_job
 from service.providers.contract import LookUpUnavailable, Source, Succeeded
 
 _REFRESHES = 3
+_PATIENCE = 3  # tries, where the files may be had from somewhere else
 
 
 async def refresh_sources(context: Context, job: Job) -> bool:
@@ -36,9 +37,28 @@ async def _ask_provider(context: Context, job: Job) -> bool:
     match found:
         case Succeeded(_, sources):
             return await _save_fresh(context, job, sources)
-        case LookUpUnavailable():
-            return await _save_fresh(context, job, ())
+        case LookUpUnavailable(_, retry_after):
+            patient = job.copy_of is None or job.tries < _PATIENCE
+            return (not patient and await turn_to_earlier(context, job)) or await _ask_later(context, job, retry_after)
     return False
+
+
+async def _ask_later(context: Context, job: Job, retry_after: float | None) -> bool:
+    """Put the copy off until the provider can be asked again; False when it has been tried as often as it may.
+
+    Nothing is known about the URLs, so that this is a try like any other, and not one of the few refreshes.
+    """
+    longest = context.settings.reconcile.max_seconds
+    async with context.transaction() as connection:
+        locked = await lock(connection, job.id)
+        if locked is None or locked.job.run != job.run or locked.job.status is not Status.COPYING:
+            return True
+        tries = locked.job.tries + 1
+        if tries >= context.settings.outputs.max_attempts:
+            return False
+        pause = max(backoff(tries - 1, READ_BACK_PAUSE, longest), timedelta(seconds=min(retry_after or 0.0, longest)))
+        await postpone(connection, locked, locked.now + pause, tries=tries)
+    return True
 
 
 async def _save_fresh(context: Context, job: Job, sources: tuple[Source, ...]) -> bool:

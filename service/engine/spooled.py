@@ -43,8 +43,9 @@ async def _open(context: Context, stack: AsyncExitStack, output: Output) -> File
     if context.spool is None:
         log.warning("spool.not_read", **_about(output), reason="the settings name no spool any more")
         return None
-    assert output.spool_key is not None and output.spool_secret is not None and output.spool_bytes is not None
-    waiting = Spooled(output.spool_key, output.spool_secret, output.spool_bytes)
+    assert output.spool_bucket is not None and output.spool_key is not None
+    assert output.spool_secret is not None and output.spool_bytes is not None
+    waiting = Spooled(output.spool_bucket, output.spool_key, output.spool_secret, output.spool_bytes)
     try:
         file = await stack.enter_async_context(context.spool.open(waiting, output.job_id, output.index))
     except BrokenSeal as error:
@@ -62,10 +63,7 @@ async def _open(context: Context, stack: AsyncExitStack, output: Output) -> File
 
 async def _give_up(context: Context, output: Output, reason: str) -> None:
     """Forget what waits in the spool and can't be used; should it be there, the housekeeping deletes it."""
-    assert context.spool is not None
-    await queries().release_spooled(
-        context.pool, key=output.spool_key, bucket=context.spool.spec.bucket, worker_id=context.worker_id, limit=1
-    )
+    await queries().release_spooled(context.pool, key=output.spool_key, worker_id=context.worker_id, limit=1)
     log.error("spool.lost", **_about(output), reason=reason)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from service.db.pool import DATABASE_AWAY, Pool
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import outputs_of
+from service.engine.room import with_room
 from service.engine.sources import fetch, sizes_of
 from service.ids import new_uuid, show
 from service.jobs.errors import JobError
@@ -25,8 +25,8 @@ from service.outputs.errors import DestinationError, OutputError
 from service.outputs.inspected import Inspected, Resumed
 from service.outputs.inspecting import wants_whole
 from service.outputs.sealing import sealed_size
-from service.outputs.spool import UNNAMED, Spool
-from service.outputs.transfer import HEAD_BYTES
+from service.outputs.spool import UNNAMED, Spool, Spooled
+from service.outputs.transfer import HEAD_BYTES, Reserve
 
 log = structlog.get_logger()
 
@@ -35,6 +35,7 @@ _LONGEST = 900.0  # seconds for all outputs of a job, whose end waits for it
 _PAUSES = (0.2, 1.0, 3.0)  # seconds between the tries of one output
 _BATCHES = 50  # of each kind in one round of the housekeeping
 _RELEASED, _DELETED = 500, 100  # rows of a batch, and objects that are deleted at once at most
+_ENDING = 86_400.0  # seconds before an output's deletion from which on it is counted
 _PAUSE = 600.0  # seconds until an object that could not be deleted is tried again
 
 
@@ -44,16 +45,31 @@ async def spool_rest(context: Context, job: Job) -> datetime | None:
     Returns until when those that wait there do, the first of them; None when none does. Takes 15 minutes at most, for
     which the caller has to hold the job's lease. What can't be spooled is logged and counted.
     """
+    return await _spool(context, job, lambda output: True)
+
+
+async def spool_endangered(context: Context, job: Job) -> datetime | None:
+    """Do as `spool_rest`, for outputs that are about to be lost at their source while their bucket is tried again."""
+    soon = datetime.now(UTC) + timedelta(seconds=context.settings.outputs.alert_seconds)
+    return await _spool(
+        context, job, lambda output: output.source_expires_at is not None and output.source_expires_at <= soon
+    )
+
+
+async def _spool(context: Context, job: Job, wanted: Callable[[Output], bool]) -> datetime | None:
     if context.spool is None or job.test:
         return None
-    rescue = _Rescue(context, context.spool, job)
-    outputs = await _outputs(context, job)
-    try:
-        await rescue.run(output for output in outputs if output.status != "stored" and output.spool_key is None)
-    finally:
-        await rescue.discard()
+    missing = [output for output in await _outputs(context, job) if output.status != "stored"]
+    chosen = [output for output in missing if output.spool_key is None and wanted(output)]
+    if chosen:
+        rescue = _Rescue(context, context.spool, job)
+        try:
+            await rescue.run(chosen)
+        finally:
+            await rescue.discard()
     waiting = [output.spooled_until for output in await _outputs(context, job) if output.status != "stored"]
-    return min(filter(None, waiting), default=None)
+    # What a retry has outlasted is deleted as soon as it ends.
+    return min((until for until in waiting if until is not None and until > datetime.now(UTC)), default=None)
 
 
 def told_of_spool(error: JobError, until: datetime | None) -> JobError:
@@ -134,14 +150,10 @@ class _Rescue:
         return await self._spool_one(output)
 
     async def _spool_one(self, output: Output) -> str:
-        key = self._spool.new_key(output.job_id, output.index)
-        limits = sizes_of(self._context, output).limits
-        async with fetch(self._context, self._job, output) as file:
-            head = await file.read(HEAD_BYTES)
-            async with self._reserve(head, file.size or limits.max_bytes):
-                plan = await self._plan(output, key)
-                looked_at = Inspected(Resumed(head, file), output.kind, limits)  # type: ignore[arg-type]
-                spooled = await self._spool.store(key, output.job_id, output.index, looked_at, plan)
+        async def write(reserve: Reserve) -> tuple[_Plan, Spooled]:
+            return await self._write(output, reserve)
+
+        plan, spooled = await with_room(self._context.budget, self._job, output.source_expires_at, write)
         until = await queries().record_spooled(
             self._context.pool,
             upload=plan.id,
@@ -160,11 +172,17 @@ class _Rescue:
         log.info("output.spooled", job_id=shown, index=output.index, bytes=spooled.bytes, until=moment(until))
         return "spooled"
 
-    def _reserve(self, head: bytearray, size: int) -> AbstractAsyncContextManager[object]:
-        """Hold what the file takes in memory, once, before the rest of it is read."""
-        held = min(sealed_size(size), self._spool.memory) + (size if wants_whole(head) else 0)
-        budget = self._context.budget
-        return budget.reserve(min(held, budget.total), owner=self._job.id, urgent_at=self._job.urgent_at.timestamp())
+    async def _write(self, output: Output, reserve: Reserve) -> tuple[_Plan, Spooled]:
+        key = self._spool.new_key(output.job_id, output.index)
+        limits = sizes_of(self._context, output).limits
+        async with fetch(self._context, self._job, output) as file:
+            head = await file.read(HEAD_BYTES)
+            size = file.size or limits.max_bytes
+            # What the file takes in memory, once, before the rest of it is read.
+            async with reserve(min(sealed_size(size), self._spool.memory) + (size if wants_whole(head) else 0)):
+                plan = await self._plan(output, key)
+                looked_at = Inspected(Resumed(head, file), output.kind, limits)  # type: ignore[arg-type]
+                return plan, await self._spool.store(key, output.job_id, output.index, looked_at, plan)
 
     async def _plan(self, output: Output, key: str) -> _Plan:
         plan = _Plan(self._context.pool, new_uuid())
@@ -214,9 +232,7 @@ async def clean_spool(context: Context) -> None:
     if spool is None:
         return
     for _ in range(_BATCHES):
-        told = await queries().release_spooled(
-            pool, key=None, bucket=spool.spec.bucket, worker_id=context.worker_id, limit=_RELEASED
-        )
+        told = await queries().release_spooled(pool, key=None, worker_id=context.worker_id, limit=_RELEASED)
         if int(told.rpartition(" ")[2]) < _RELEASED:
             break
     for _ in range(_BATCHES):
@@ -226,7 +242,8 @@ async def clean_spool(context: Context) -> None:
         done = await asyncio.gather(*(_delete(context, spool, row) for row in rows))
         if len(rows) < _DELETED or not any(done):
             break
-    counts = await queries().count_spooled(pool)
+    counts = await queries().count_spooled(pool, within=min(_ENDING, spool.keep_seconds / 2))
+    metrics.SPOOL_ENDING.set(counts["ending"])
     metrics.SPOOL_OBJECTS.labels("waiting").set(counts["waiting"])
     metrics.SPOOL_OBJECTS.labels("leaving").set(counts["leaving"])
 
@@ -234,7 +251,7 @@ async def clean_spool(context: Context) -> None:
 async def _delete(context: Context, spool: Spool, row: Any) -> bool:
     told = {"job_id": show("job", row["job_id"]), "index": row["index"]}
     try:
-        await spool.delete(row["key"], row["upload_id"])
+        await spool.delete(row["key"], row["upload_id"], bucket=row["bucket"])
     except DestinationError as error:
         log.warning("spool.not_deleted", **told, tries=row["tries"], reason=error.message)
         return False

@@ -86,6 +86,7 @@ async def keep_house(context: Context) -> None:
     await _purge(_PLACES, lambda: queries().purge_line(pool, limit=_PLACES))
     await clean_spool(context)
     await sweep_uploads(context)
+    await queries().forget_secrets(pool)
     await queries().forget_dead_workers(pool)
 
 

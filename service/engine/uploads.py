@@ -6,7 +6,6 @@ What it can't abort within days it leaves: a lifecycle rule of the bucket does t
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -71,6 +70,8 @@ async def _end(context: Context, row: Any) -> str:
 
 async def _end_nameless(context: Context, s3: S3, spec: BucketSpec, row: Any) -> str:
     """Abort whatever is open under a key and no row names: the answer that named it never came."""
+    # Listed first: what somebody creates from now on is not in it, and what was created before has its row.
+    listed = await list_uploads(s3, spec, row["key"])
     beside = [
         other
         async for other in queries().uploads_beside(context.pool, id=row["id"], bucket=row["bucket"], key=row["key"])
@@ -78,7 +79,7 @@ async def _end_nameless(context: Context, s3: S3, spec: BucketSpec, row: Any) ->
     if any(other["alive"] and other["upload_id"] is None for other in beside):
         return "put_off"  # somebody has just created one, perhaps, and is about to name it
     named = {other["upload_id"] for other in beside}
-    for upload_id in await list_uploads(s3, spec, row["key"]):
+    for upload_id in listed:
         if upload_id not in named:
             await abort(s3, {**spec.place(row["key"]), "UploadId": upload_id})
             log.info("upload.aborted", **_named(row))
@@ -86,10 +87,10 @@ async def _end_nameless(context: Context, s3: S3, spec: BucketSpec, row: Any) ->
 
 
 async def _spec_of(context: Context, row: Any) -> BucketSpec:
-    """Return the bucket of a row, also when its destination has got another one since."""
+    """Return where a row's upload is, also when its destination has moved since: elsewhere it would seem to be gone."""
     found = await queries().get_destination_by_id(context.pool, id=row["destination_id"])
     target = read_target(context.keyring, found, None, context.settings.outputs.ambient_accounts)
-    return replace(target.spec, bucket=row["bucket"])
+    return target.spec.at(row["bucket"], row["region"], row["endpoint_url"])
 
 
 def _named(row: Any) -> dict[str, Any]:

@@ -97,11 +97,15 @@ class Output:
     sha256: Digest | None
     bucket: str | None
     key: str | None
+    region: str | None = None
+    endpoint_url: str | None = None
+    key_run: int | None = None
     frames: int | None = None
     mark: str | None = None
     part_bytes: int | None = None
     checksum: str | None = None
     stored_at: datetime | None = None
+    spool_bucket: str | None = None
     spool_key: str | None = None
     spool_secret: Secret | None = field(default=None, repr=False)
     spool_bytes: int | None = None

@@ -20,6 +20,7 @@ _TRIES = 4
 _FIRST_PAUSE = 0.05  # seconds
 REQUEST_SECONDS = 60.0  # for a request with its answer and botocore's second try; a dripping endpoint never ends
 SLOWEST = 2**18  # bytes a second below which an upload counts as stuck
+_CONFLICT = "ConditionalRequestConflict"  # another write of the key is under way, and neither may have come about yet
 MARK = "genrelay-mark"  # the key in an object's metadata that says which write made it
 
 
@@ -59,30 +60,36 @@ async def put_once(
         "Metadata": {**metadata, "sha256": sha256.hex()},
     }
     for attempt in range(_TRIES):
-        if await _put(s3, request, seconds + len(body) / SLOWEST):
+        told = await _put(s3, request, seconds + len(body) / SLOWEST)
+        if told is None:
             return Stored(already=False)
-        ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body), mark=mark, seconds=seconds)
+        try:
+            ours = await find_ours(s3, spec, key, sha256=sha256, size=len(body), mark=mark, seconds=seconds)
+        except DestinationDenied as denied:
+            # Who may not list a bucket hears the same of an object that is not there; only a 412 says that one is.
+            if told != _CONFLICT or denied.s3_code != "AccessDenied":
+                raise
+            ours = None
         if ours is not None:
             return _decide_existing(key, ours=ours)
         # Another write was under way (409), or what was there is gone again: from the start.
         await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
-    raise DestinationUnavailable(
-        f"the object {key} is being written by somebody else", s3_code="ConditionalRequestConflict"
-    )
+    raise DestinationUnavailable(f"the object {key} is being written by somebody else", s3_code=_CONFLICT)
 
 
-async def _put(s3: S3, request: dict[str, Any], seconds: float) -> bool:
-    """Return whether the object was written; False when the condition did not hold."""
+async def _put(s3: S3, request: dict[str, Any], seconds: float) -> str | None:
+    """Write the object and return None; S3's code when the condition did not hold."""
     try:
         async with asyncio.timeout(seconds):
             check_told(await s3.put_object(**request), "ETag")
     except ClientError as error:
-        if read_s3_code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
-            return False
+        code = read_s3_code(error)
+        if code in {"PreconditionFailed", "412", _CONFLICT}:
+            return code
         raise decide_s3_error(error) from None
     except S3_ERRORS as error:
         raise decide_s3_error(error) from None
-    return True
+    return None
 
 
 def check_told(answer: dict[str, Any], name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from service.ids import new_uuid
 from service.outputs.bucket import REQUEST_SECONDS
-from service.outputs.keys import clean_path
+from service.outputs.keys import PROBE, clean_path
 from service.outputs.probe import Probe
 from service.outputs.s3_clients import Buckets
 from service.outputs.spec import AssumedRole, BucketSpec
@@ -34,7 +34,7 @@ async def check_bucket(
     """
     now = asyncio.get_running_loop().time()
     report = Report(seconds, end=now + altogether * (1 - _LEFT_FOR_CLEANING))
-    name = f"genrelay-probe-{new_uuid().hex}"
+    name = f"{PROBE}{new_uuid().hex}"
     probe = Probe(None, spec, key="/".join(filter(None, (clean_path(prefix), name))))
     async with AsyncExitStack() as stack:
 

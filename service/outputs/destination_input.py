@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from service.outputs.aws_rules import AWS_RULES
 from service.outputs.key_template import check_template
 from service.outputs.keys import check_path, clean_path
 
@@ -23,7 +24,7 @@ from service.outputs.keys import check_path, clean_path
 _ROLE_ARN = re.compile(r"arn:aws(?:-[a-z]+)*:iam::[0-9]{12}:role/(?:[!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,64}")
 
 _Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
+_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _Visible = StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=2048)
 
 
@@ -104,11 +105,12 @@ class EncryptionIn(_Strict):
 class DestinationIn(_Strict):
     """A destination, whatever its `auth`; the shapes below say what belongs into that."""
 
+    # First, because the rules of others depend on it.
+    endpoint_url: Annotated[str, _Visible] | None = None
     bucket: _Bucket
     region: _Region
     path: Annotated[str, AfterValidator(_valid_path)] = ""
     save_to_path_directly: bool = False
-    endpoint_url: Annotated[str, _Visible] | None = None
     auth: AccessKeyAuth | AssumeRoleAuth | AmbientAuth | AnyAuth
     expected_bucket_owner: Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")] | None = None
     encryption: EncryptionIn | None = None
@@ -120,6 +122,16 @@ class DestinationIn(_Strict):
     acl: Literal["private", "bucket-owner-full-control", "bucket-owner-read"] | None = None
     key_template: str | None = None
     manifest: bool | None = False
+
+    @field_validator("bucket", "storage_class", "tags")
+    @classmethod
+    def _taken_by_aws(cls, value: Any, info: ValidationInfo) -> Any:
+        # Other servers have rules of their own. An endpoint that is wrong itself is not there.
+        if info.data.get("endpoint_url", "") is None and info.field_name is not None:
+            rule = AWS_RULES[info.field_name](value)
+            if rule is not None:
+                raise ValueError(rule)
+        return value
 
     @field_validator("key_template")
     @classmethod

@@ -57,7 +57,7 @@ def read_target(
 
     storage: what the job's own body said instead (path, save_to_path_directly); the key template does not hold for it.
     ambient_accounts: those that may use the service's own credentials, by name. Raises DestinationDenied when the secret
-    can't be decrypted any more, or the account is not one of these any more.
+    can't be decrypted any more or went with a deletion, or the account is not one of these any more.
     """
     spec = row["spec"]
     chosen = storage or spec
@@ -87,6 +87,11 @@ def _read_auth(keyring: Keyring, row: Any, ambient_accounts: Collection[str]) ->
                     "the account may not use the service's own AWS credentials", ambient_rule(row["account_name"])
                 )
             return Ambient()
+    if row["secret"] is None:
+        raise DestinationDenied(
+            "the destination has been deleted, and its secret with it",
+            "Put a destination of the same name, then retry the job.",
+        )
     try:
         secret = json.loads(keyring.decrypt(row["secret"]))
     except UndecryptableError as error:

@@ -71,7 +71,10 @@ class SourceGone(OutputError):  # noqa: N818 - reads as what happened
 
     code = ErrorCode.OUTPUT_EXPIRED
     final = True
-    usual_hint = "The provider keeps its files for a limited time; submit the job again."
+    usual_hint = (
+        "The provider keeps its files for a limited time. `retry` asks it for them once more, which costs nothing; only if "
+        "they are gone then too, submit a new job."
+    )
 
 
 class SourceUnavailable(OutputError):  # noqa: N818 - reads as what happened
@@ -79,15 +82,24 @@ class SourceUnavailable(OutputError):  # noqa: N818 - reads as what happened
 
     code = ErrorCode.OUTPUT_EXPIRED
     final = False
-    usual_hint = "The provider's file could not be fetched while its URL lived; submit the job again."
+    usual_hint = (
+        "The provider's file could not be fetched. `retry` tries again, and asks the provider for another URL if need be, "
+        "which costs nothing; only if it is gone then, submit a new job."
+    )
 
 
 class DestinationError(OutputError):
-    """The bucket did not take the file. s3_code: what S3 itself calls it, None when S3 said nothing."""
+    """The bucket did not take the file. s3_code: what S3 itself calls it, None when S3 said nothing.
 
-    def __init__(self, message: str, hint: str | None = None, *, s3_code: str | None = None) -> None:
+    ours: the service's own credentials, clock or standing at AWS are the reason, and nothing of the customer's.
+    """
+
+    def __init__(
+        self, message: str, hint: str | None = None, *, s3_code: str | None = None, ours: bool = False
+    ) -> None:
         super().__init__(message, hint)
         self.s3_code = s3_code
+        self.ours = ours
 
 
 class DestinationDenied(DestinationError):  # noqa: N818 - reads as what happened

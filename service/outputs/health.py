@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -34,7 +33,7 @@ def find_failure(trouble: Iterable[OutputError]) -> DestinationError | None:
 
 
 def _is_its_own(error: DestinationError) -> bool:
-    return not isinstance(error, DestinationConflict) and error.s3_code not in _NOT_ITS_OWN
+    return not (isinstance(error, DestinationConflict) or error.ours or error.s3_code in _NOT_ITS_OWN)
 
 
 async def note_failure(
@@ -56,11 +55,14 @@ async def note_success(connection: Connection | Pool, destination_id: UUID, *, s
 async def record_check(connection: Connection | Pool, row: Any, steps: Sequence[Step]) -> Any:
     """Keep what a check of a destination came to, and mark it or take its mark away.
 
-    row: as it was read before the check. Returns the row as it is now; None if it was replaced or deleted meanwhile.
+    row: as it was read before the check. Returns the row as it is now; None if it was replaced or deleted meanwhile. A
+    check that failed for a reason of the service's own says nothing of the destination, and is not kept.
     """
     serious = first_serious(steps)
+    if serious is not None and serious.ours:
+        return row
     failure = {"code": serious.code, "message": serious.message, "hint": serious.hint} if serious else None
-    told = [asdict(step) for step in steps]
+    told = [step.as_json() for step in steps]
     return await _record(connection, row["id"], seen=row["updated_at"], failure=failure, steps=told)
 
 

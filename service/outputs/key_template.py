@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from service.outputs.keys import join_path
+from service.outputs.keys import check_probes, join_path
 
 MAX_KEY_BYTES = 1024
 MAX_CHARACTERS = 512
@@ -119,7 +119,7 @@ def _check_characters(parts: Sequence[_Part]) -> str | None:
 def _check_segments(template: str) -> str | None:
     if any(segment in {"", ".", ".."} for segment in template.split("/")):
         return "must not begin or end with /, or have a segment that is empty, . or .."
-    return None
+    return check_probes(template)
 
 
 def _check_size(parts: Sequence[_Part], path: str) -> str | None:

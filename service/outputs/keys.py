@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 MAX_PATH_BYTES = 512
+# What the objects of a check are called. A destination's policy allows to delete these, so that outputs are never among them.
+PROBE = "genrelay-probe-"
+_PROBE_RULE = f"must not have a segment that begins with {PROBE}: those are deleted after a check"
 
 
 def object_key(path: str, job_id: str, index: int, extension: str, *, save_directly: bool) -> str:
@@ -41,4 +44,9 @@ def check_path(path: str) -> str | None:
         return "must not contain control characters"
     if any(segment in {".", ".."} for segment in path.split("/")):
         return "must not contain the segments . and .."
-    return None
+    return check_probes(path)
+
+
+def check_probes(path: str) -> str | None:
+    """Return the rule that a path breaks whose objects would be taken for those of a check."""
+    return _PROBE_RULE if any(segment.startswith(PROBE) for segment in path.split("/")) else None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.outputs.keys import join_path
+from service.outputs.keys import PROBE, join_path
 from service.outputs.policy_notes import make_notes
 from service.outputs.terraform import make_terraform
 
@@ -111,7 +111,7 @@ def make_permission_policy(wanted: Wanted) -> Document:
     """Return what the role, or the user whose key it is, may do."""
     statements = [
         _allow("WriteAndReadOutputs", _object_actions(wanted.spec), _objects(wanted, "*")),
-        _allow("CleanUpAfterChecks", _probe_actions(wanted.spec), _objects(wanted, "genrelay-probe-*")),
+        _allow("CleanUpAfterChecks", _probe_actions(wanted.spec), _objects(wanted, f"{PROBE}*")),
         _allow("FindUnfinishedUploads", ["s3:ListBucketMultipartUploads"], wanted.bucket_arn),
     ]
     if wanted.kms_key is not None:

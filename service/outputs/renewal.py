@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import structlog
 from aiobotocore.credentials import AioCredentials
@@ -45,6 +45,8 @@ class SharedCredentials:
     name: for the log. fetch: gets them on behalf of a job, say; bounded in time, raises DestinationError. hold: for so
     many seconds a failure is told to whoever comes, without another try. tasks: where renewals under way are kept.
     """
+
+    ours: ClassVar[bool] = False  # whether they are the service's own
 
     def __init__(
         self,

@@ -21,12 +21,12 @@ from aiobotocore.credentials import AioCredentials, get_credentials
 from botocore.exceptions import ClientError
 
 from service.outputs.aws_session import lean_session
-from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
+from service.outputs.errors import DestinationError, DestinationUnavailable
 from service.outputs.renewal import Clock, Lease, Result, SharedCredentials
 from service.outputs.s3_errors import read_s3_code
 from service.outputs.s3_http import S3HttpSession
 from service.outputs.spec import Ambient, AssumedRole
-from service.outputs.sts_errors import EXPIRED, OPERATOR, STS_ERRORS, decide_sts_error
+from service.outputs.sts_errors import BAD_KEY, EXPIRED, STS_ERRORS, decide_sts_error, no_own_credentials
 
 _SESSION_SECONDS = 3600  # what every role allows, and the most that a role may ask for another one
 _STS_SECONDS = 10.0
@@ -126,12 +126,12 @@ class Roles:
             raise decide_sts_error(error) from None
 
     async def _ask(self, region: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Ask STS with our own credentials, once more with new ones when these have ended."""
+        """Ask STS with our own credentials, once more with new ones when these have ended or are no good any more."""
         own = await self._own.get()
         try:
             return await self._ask_as(own, region, operation, **parameters)
         except ClientError as error:
-            if read_s3_code(error) not in EXPIRED or not self._own.drop(own):
+            if read_s3_code(error) not in EXPIRED | BAD_KEY or not self._own.drop(own):
                 raise
         return await self._ask_as(await self._own.get(), region, operation, **parameters)
 
@@ -151,6 +151,8 @@ class Roles:
 
 class _OwnCredentials(SharedCredentials):
     """The service's own credentials, from wherever botocore finds some. botocore renews them, and is asked for them."""
+
+    ours = True
 
     def __init__(self, tasks: set[asyncio.Task[Result]], seconds: float, clock: Clock) -> None:
         super().__init__("the service", self._look, tasks=tasks, hold=_HOLD_SECONDS, clock=clock)
@@ -178,7 +180,8 @@ class _OwnCredentials(SharedCredentials):
         except (*STS_ERRORS, RuntimeError) as error:  # the latter: what botocore has just fetched has ended already
             raise decide_sts_error(error, own=True) from None
         if frozen is None:
-            raise DestinationDenied("the service has no AWS credentials of its own", OPERATOR)
+            # Perhaps the machine's metadata service is away for a moment, which botocore does not tell from "none".
+            raise no_own_credentials("can't be found")
         return Lease(AioCredentials(frozen.access_key, frozen.secret_key, frozen.token), _LOOK_SECONDS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Any
 
@@ -13,6 +14,7 @@ from botocore.parsers import ResponseParserError
 from service.net import Refused
 from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
 from service.outputs.s3_hints import hint_for, needs_region
+from service.outputs.scrubbing import scrub
 
 # Everything that a call of an S3 client raises when something outside is wrong. ValueError: an endpoint it can't read.
 # ResponseParserError: an answer that is no XML, which botocore does not count among its own errors.
@@ -59,7 +61,12 @@ _PASSING = frozenset(
 def read_s3_code(error: ClientError) -> str:
     """Return S3's own code, at most 64 visible characters; the status where there is none."""
     code = str(error.response.get("Error", {}).get("Code") or _status(error.response))
-    return _visible(code, 64)
+    return scrub(code, 64)
+
+
+def read_s3_message(error: ClientError) -> str:
+    """Return the server's own words, at most 300 visible characters without credentials; "" where there are none."""
+    return scrub(str(error.response.get("Error", {}).get("Message") or ""), 300)
 
 
 def decide_s3_error(error: BaseException) -> DestinationError:
@@ -87,7 +94,7 @@ def decide_s3_error(error: BaseException) -> DestinationError:
 
 def _decide_answer(error: ClientError) -> DestinationError:
     code, status = read_s3_code(error), _status(error.response)
-    said = _visible(str(error.response.get("Error", {}).get("Message") or ""), 300)
+    said = read_s3_message(error)
     message = f"S3 answered {code}" + (f": {said}" if said else "")
     hint = hint_for(code, said, str(error.operation_name))
     # A 501 is a 5xx that stays; what S3 names itself is told by its code.
@@ -100,7 +107,8 @@ def _decide_answer(error: ClientError) -> DestinationError:
 
 def _region(response: dict[str, Any]) -> str:
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return _visible(str(headers.get("x-amz-bucket-region") or response.get("Error", {}).get("Region") or ""), 64)
+    told = str(headers.get("x-amz-bucket-region") or response.get("Error", {}).get("Region") or "")
+    return told if re.fullmatch(r"[a-z0-9-]{1,40}", told) else ""
 
 
 def _decide_connection(error: BaseException) -> DestinationError:
@@ -121,7 +129,3 @@ def _has_certificate_trouble(error: BaseException) -> bool:
 
 def _status(response: dict[str, Any]) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-
-
-def _visible(text: str, longest: int) -> str:
-    return "".join(c for c in text if c.isprintable())[:longest]

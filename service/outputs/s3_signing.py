@@ -7,7 +7,7 @@ from typing import Any
 
 from service.outputs.errors import DestinationUnavailable
 from service.outputs.renewal import SharedCredentials
-from service.outputs.sts_errors import EXPIRED
+from service.outputs.sts_errors import BAD_KEY, EXPIRED, OPERATOR
 
 _ONCE = "genrelay_renewed"
 _STAYS = (
@@ -37,15 +37,22 @@ async def _renew_once(
         return None
     context = request_dict["context"]
     used, code = context["signing"]["request_credentials"], response[1].get("Error", {}).get("Code")
-    if code in EXPIRED:
+    if code in EXPIRED or (credentials.ours and code in BAD_KEY):
         if context.get(_ONCE) or not credentials.drop(used):
-            raise DestinationUnavailable(f"S3 answered {code} to credentials that are new", _STAYS, s3_code=code)
+            raise _refused(credentials, code)
     elif context.get(_ONCE) or not (
         _may_be_revoked(code, operation.name) and credentials.drop(used, older_than=_OLD_SECONDS)
     ):
         return None
     context[_ONCE] = True
     return 0
+
+
+def _refused(credentials: SharedCredentials, code: str) -> DestinationUnavailable:
+    if credentials.ours:
+        message = f"S3 answered {code} to the service's own AWS credentials"
+        return DestinationUnavailable(message, OPERATOR, s3_code=code, ours=True)
+    return DestinationUnavailable(f"S3 answered {code} to credentials that are new", _STAYS, s3_code=code)
 
 
 def _may_be_revoked(code: str | None, operation: str) -> bool:

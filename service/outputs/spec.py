@@ -58,6 +58,23 @@ class BucketSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     acl: str | None = None
 
+    def at(self, bucket: str | None, region: str | None, endpoint_url: str | None) -> BucketSpec:
+        """Return where something of this destination's was put, to be reached with its present credentials; often itself.
+
+        A destination can be replaced by one with another bucket, region or endpoint, and nothing moves with it. bucket,
+        region: None is this one's, which is how rows of older versions have it; without a region endpoint_url is this
+        one's too, whatever is given. Elsewhere no settings of writes hold, nor `expected_bucket_owner`, which is said of
+        the present bucket.
+        """
+        bucket = bucket or self.bucket
+        if region is None:
+            region, endpoint_url = self.region, self.endpoint_url
+        if (bucket, region, endpoint_url) == (self.bucket, self.region, self.endpoint_url):
+            return self
+        # New credentials meet an old endpoint: it was given by the same account, the guard looks at it anew, and all that
+        # goes there are signatures for its own name (and a role's session token, which is worth nothing without its key).
+        return BucketSpec(bucket, region, self.auth, endpoint_url)
+
     def place(self, key: str) -> dict[str, str]:
         """Return the parameters that every request about an object takes."""
         owner = {"ExpectedBucketOwner": self.expected_bucket_owner} if self.expected_bucket_owner else {}

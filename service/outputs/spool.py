@@ -11,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
@@ -35,8 +35,9 @@ from service.outputs.stored_file import Arriving
 # The spool's endpoint is the operator's own word, like a provider's base URL: it is not guarded. Customers' endpoints are,
 # so that the clients for one are never used for the other.
 _UNGUARDED = GuardPolicy((ip_network("0.0.0.0/0"), ip_network("::/0")))
-_MISSING = {"404", "NoSuchKey", "NotFound"}
+_MISSING = "NoSuchKey"  # an endpoint that is another one may say 404 too, and then nothing is lost
 _MEDIA_TYPE = "application/octet-stream"
+_LATER = "Retry the job later; the operator of the service looks after its spool."
 UNNAMED = "?"  # in place of the id of an upload that may be there
 
 
@@ -44,6 +45,7 @@ UNNAMED = "?"  # in place of the id of an upload that may be there
 class Spooled:
     """What has to be remembered of an object in the spool. secret: its key, encrypted. bytes: the object's size."""
 
+    bucket: str
     key: str
     secret: bytes = field(repr=False)
     bytes: int
@@ -92,7 +94,7 @@ class Spool:
                 size = len(first)
             else:
                 size = await self._upload(s3, key, first, sealed, ledger)
-        return Spooled(key, self._keyring.encrypt(base64.b64encode(secret).decode()), size)
+        return Spooled(self.spec.bucket, key, self._keyring.encrypt(base64.b64encode(secret).decode()), size)
 
     async def _upload(self, s3: S3, key: str, part: bytearray, file: File, ledger: Ledger) -> int:
         size = 0
@@ -116,15 +118,16 @@ class Spool:
 
     @asynccontextmanager
     async def open(self, waiting: Spooled, job_id: UUID, index: int) -> AsyncIterator[File | None]:
-        """Lend the file of an object, decrypted; None when there is no such object any more.
+        """Lend the file of an object, decrypted; None when there is no such object any more in its bucket.
 
-        Raises BrokenSeal or SourceUnavailable, on entering or when it is read.
+        Raises BrokenSeal or SourceUnavailable, on entering or when it is read. The latter also says that this process has
+        not got the key that the object's own is encrypted with, which another one may have.
         """
         secret = self._read_secret(waiting)
         async with AsyncExitStack() as stack:
             with _as_source_errors():
                 s3 = await stack.enter_async_context(self._buckets.client(self.spec))
-            answer = await self._get(s3, waiting.key)
+            answer = await self._get(s3, waiting)
             if answer is None:
                 yield None
                 return
@@ -138,30 +141,31 @@ class Spool:
         try:
             return base64.b64decode(self._keyring.decrypt(waiting.secret))
         except UndecryptableError as error:
-            raise BrokenSeal(f"its key was {error}") from None
+            raise SourceUnavailable(f"the service's spool can't be read now: the key was {error}", _LATER) from None
 
-    async def _get(self, s3: Any, key: str) -> Any:
+    async def _get(self, s3: Any, waiting: Spooled) -> Any:
         with _as_source_errors():
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
-                    return await s3.get_object(**self.spec.place(key))
+                    return await s3.get_object(**replace(self.spec, bucket=waiting.bucket).place(waiting.key))
             except ClientError as error:
-                if read_s3_code(error) in _MISSING:
+                if read_s3_code(error) == _MISSING:
                     return None
                 raise
 
-    async def delete(self, key: str, upload_id: str | None = None) -> None:
+    async def delete(self, key: str, upload_id: str | None = None, *, bucket: str | None = None) -> None:
         """Delete an object, whether it is there or not, after the uploads that may be open under its key.
 
-        upload_id: of the one; None is none, and UNNAMED whichever there are.
+        upload_id: of the one; None is none, and UNNAMED whichever there are. bucket: if it is another one than now.
         Raises DestinationDenied or DestinationUnavailable.
         """
+        spec = replace(self.spec, bucket=bucket or self.spec.bucket)
         with _as_destination_errors():
             async with self._buckets.client(self.spec) as s3, asyncio.timeout(REQUEST_SECONDS):
-                open_ids = await list_uploads(s3, self.spec, key) if upload_id == UNNAMED else [upload_id]
+                open_ids = await list_uploads(s3, spec, key) if upload_id == UNNAMED else [upload_id]
                 for each in filter(None, open_ids):
-                    await abort(s3, {**self.spec.place(key), "UploadId": each})
-                await s3.delete_object(**self.spec.place(key))
+                    await abort(s3, {**spec.place(key), "UploadId": each})
+                await s3.delete_object(**spec.place(key))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -201,5 +205,5 @@ def _as_source_errors() -> Iterator[None]:
     except (DestinationError, *S3_ERRORS) as error:
         raise SourceUnavailable(
             f"the service's spool can't be read now: {decide_s3_error(error).message}",
-            "Retry the job later; the operator of the service looks after its spool.",
+            _LATER,
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.outputs.errors import DestinationError
 from service.outputs.s3_errors import decide_s3_error
@@ -18,7 +19,8 @@ _ONLY_TIDYING = frozenset({"abort", "delete"})
 class Step:
     """One step of a check. code: S3's own, "skipped" when it could not be tried, None when all is well.
 
-    A step that is well may still have a message and a hint: it works, and somebody should look at it.
+    A step that is well may still have a message and a hint: it works, and somebody should look at it. ours: it failed for
+    a reason of the service's own.
     """
 
     step: str
@@ -26,6 +28,11 @@ class Step:
     code: str | None = None
     message: str | None = None
     hint: str | None = None
+    ours: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the step as the API shows it."""
+        return {"step": self.step, "ok": self.ok, "code": self.code, "message": self.message, "hint": self.hint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Report:
         except (DestinationError, TimeoutError) as error:
             told = decide_s3_error(error)
             code = told.s3_code or told.code.value
-            self.steps.append(Step(name, ok=False, code=code, message=told.message, hint=told.hint))
+            self.steps.append(Step(name, False, code, told.message, told.hint, told.ours))
         else:
             self.steps.append(Step(name, True, None, note.message, note.hint) if note else Step(name, ok=True))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from service.points import reach
 
 HEAD_BYTES = 4096  # what is read before any memory is reserved: an HTML page is refused at once
 _STEP = 2**18  # bytes that are asked for at a time, so that a file's own buffers stay small
+_PROMPT = 3.0  # seconds within which nobody is taken for dead
 _IN_THREAD = 2**20  # bytes from which digests are made in a thread; fewer take less than a millisecond
 
 T = TypeVar("T")
@@ -85,6 +87,10 @@ class Order(Ledger, Protocol):
         """
         ...
 
+    async def is_fixed(self, written: Written) -> bool:
+        """Tell whether what was fixed is still to be written."""
+        ...
+
 
 async def transfer(
     s3: S3, spec: BucketSpec, file: File, kind: Family, *, sizes: Sizes, reserve: Reserve, order: Order
@@ -140,7 +146,7 @@ class _Transfer:
         reach("copy.downloaded")
         sha256 = self._digest.digest()
         key = self._order.key_for(content.extension)
-        fixed = await self._order.fix(Written(key, len(body), sha256, content))
+        fixed = await self._fix(Written(key, len(body), sha256, content))
         if fixed is not None:
             await put_once(
                 self._s3, self._spec, key, body, sha256=sha256, media_type=content.media_type,
@@ -182,10 +188,18 @@ class _Transfer:
         reach("copy.downloaded")
         content, sha256 = self._inspector.finish(), self._digest.digest()
         part_bytes, checksum = self._sizes.fitting_part_bytes, upload.checksum
-        fixed = await self._order.fix(Written(key, self._came, sha256, content, upload.mark, part_bytes, checksum))
+        fixed = await self._fix(Written(key, self._came, sha256, content, upload.mark, part_bytes, checksum))
         if fixed is not None:
             await upload.complete(self._spec, key, Proof(self._came, sha256, fixed.mark, checksum))
             reach("copy.put")
+        return fixed
+
+    async def _fix(self, written: Written) -> Written | None:
+        began = time.monotonic()
+        fixed = await self._order.fix(written)
+        # Who was stopped meanwhile may have been taken for dead, and what it fixed may be fixed anew.
+        if fixed is not None and time.monotonic() - began > _PROMPT and not await self._order.is_fixed(fixed):
+            return None
         return fixed
 
     async def _fill(self, body: bytearray, size: int) -> bool:

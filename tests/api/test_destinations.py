@@ -151,6 +151,10 @@ async def test_each_rule_of_a_destination_names_its_path(world: World) -> None:
         ({**good, "region": "us-east-1\n"}, {"region"}),
         ({**good, "path": "a\u0000b"}, {"path"}),
         ({**good, "path": "x" * 513}, {"path"}),
+        ({**good, "path": "a/genrelay-probe-b"}, {"path"}),
+        ({**good, "key_template": "genrelay-probe-{job_id}-{index}"}, {"key_template"}),
+        ({**good, "endpoint_url": None, "bucket": "a..b", "tags": {"aws:a": ""}}, {"bucket", "tags"}),
+        ({**good, "endpoint_url": None, "storage_class": "COLD"}, {"storage_class"}),
     ]
     for given, paths in cases:
         answer = await world.client.put("/v1/destinations/other", content=json.dumps(given))
@@ -217,6 +221,20 @@ async def test_names_are_short_plain_words(world: World) -> None:
         assert paths_of(await world.client.put(f"/v1/destinations/{name}", json=good)) == {"name"}, name
         problem(await world.client.get(f"/v1/destinations/{name}"), 404, "not_found")
         problem(await world.client.delete(f"/v1/destinations/{name}"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/policy"), ("GET", "/events"), ("POST", "/check"), ("DELETE", ""), ("PUT", "")],
+)
+async def test_parameters_that_a_route_does_not_know_are_told(world: World, method: str, path: str) -> None:
+    answer = await world.client.request(method, f"/v1/destinations/acme{path}", params={"chekc": "false"})
+    assert paths_of(answer) == {"chekc"}
+    assert (await world.client.get("/v1/destinations/acme")).json()["status"] == "unchecked"
+    stranger = await world.client.request(
+        method, f"/v1/destinations/acme{path}", params={"chekc": "false"}, headers={"Authorization": "Bearer wrong"}
+    )
+    problem(stranger, 401, "unauthorized")
 
 
 async def test_a_check_of_a_good_bucket_does_every_step_and_leaves_nothing_behind(world: World) -> None:

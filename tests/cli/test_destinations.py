@@ -57,8 +57,14 @@ async def test_a_bucket_that_cannot_be_written_is_exit_status_1_with_what_s3_sai
     file.write_text(json.dumps({**destination(world.s3, world.bucket), "path": "from the file"}))
     secret.write_text("not-the-secret-of-this-key\n")
     auth = ("--access-key-id", world.s3.access_key_id, "--secret-access-key-file", str(secret))
-    made = await genrelay.json("destinations", "put", "mine", "--file", str(file), "--path", "from options", *auth)
-    assert made["path"] == "from options"
+    options = ("--file", str(file), "--path", "from options", *auth)
+    unchecked, put = [
+        await genrelay("destinations", "put", "mine", *options, *more, "--json") for more in (("--no-check",), ())
+    ]
+    assert (put.status, unchecked.status) == (0, 0), put.err
+    assert put.json["path"] == "from options"
+    assert "mine is stored, but its check failed" in put.err.splitlines()[-1]
+    assert "stored" not in unchecked.err
     human, machine = await asyncio.gather(
         genrelay("destinations", "check", "mine"), genrelay("check-bucket", "mine", "--json")
     )

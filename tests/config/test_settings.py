@@ -314,3 +314,38 @@ print("all" in read, "GENRELAY_PORT" in read)
         cwd=Path(__file__).parents[2],
     )
     assert done.stdout.splitlines() == ["[]", "True True"]
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        "123456789012",
+        "arn:aws:iam::123456789012:root",
+        "arn:aws:iam::123456789012:role/genrelay",
+        "arn:aws-us-gov:iam::123456789012:user/services/genrelay",
+        "arn:aws:sts::123456789012:assumed-role/genrelay/session@1",
+    ],
+)
+def test_a_principal_is_an_account_a_user_or_a_role(principal: str) -> None:
+    assert load_settings({"GENRELAY_AWS_PRINCIPAL": principal}).aws_principal == principal
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        "*",
+        "genrelay",
+        "12345678901",
+        "arn:aws:iam::*:root",
+        "arn:aws:iam::123456789012:role/*",
+        "arn:aws:iam::123456789012:role/",
+        "arn:aws:iam::123456789012:role/gen relay",
+        "arn:aws:iam::123456789012:role/genrelay\n",
+        "arn:aws:iam::123456789012:policy/genrelay",
+        "arn:aws:sts::123456789012:role/genrelay",
+        "arn:aws:s3:::acme-renders",
+    ],
+)
+def test_what_no_trust_policy_should_name_is_no_principal(principal: str) -> None:
+    told = _mistakes(GENRELAY_AWS_PRINCIPAL=principal, GENRELAY_PORT="80a")
+    assert set(told) == {"GENRELAY_AWS_PRINCIPAL", "GENRELAY_PORT"}

@@ -16,6 +16,10 @@ from service.db.sql import FOLDER, queries
 ACCOUNT, JOB = UUID(int=1), UUID(int=25_000)
 FILL = """
 INSERT INTO accounts (id, name) SELECT lpad(to_hex(n), 32, '0')::uuid, n::text FROM generate_series(1, 200) n;
+INSERT INTO destinations (id, account_id, name, spec, secret, deleted_at)
+SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(1 + n % 200), 32, '0')::uuid, n::text, '{}',
+       CASE WHEN n % 3 > 0 OR n % 1000 = 0 THEN 'secret'::bytea END, CASE WHEN n % 3 = 0 THEN now() - interval '1 day' END
+FROM generate_series(1, 5000) n;
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, submit_state, provider_task_id, verified_by,
                   deadline_seconds, deadline_at, completed_at, due_at, created_at)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(1 + n % 200), 32, '0')::uuid, 'novita', 'txt2img', state,
@@ -60,6 +64,9 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("earlier_outputs", {"job_id": JOB, "index": 0}),
     ("turn_to_earlier", {"job_id": JOB}),
     ("insert_copied_outputs", {"id": JOB, "original": JOB}),
+    ("rebind_job", {"id": JOB}),
+    ("forget_secrets", {}),
+    ("count_spooled", {"within": 86_400.0}),
     ("task_belongs_to_another", {"provider": "novita", "task_id": "task-7", "job_id": JOB}),
 ]
 BIG = {"jobs", "callbacks", "outputs", "events"}
@@ -117,6 +124,9 @@ async def _check_indexes(db: Any) -> None:
         ("list_jobs", PLANS[3][1], "jobs_by_account_and_status"),
         ("unjudged_callbacks", {"job_id": JOB}, "callbacks_pkey"),
         ("insert_callbacks", ARRAYS, "callbacks_pkey"),
+        ("beat", {"id": UUID(int=7), "alert_seconds": 600.0}, "jobs_to_copy"),
+        ("forget_secrets", {}, "destinations_to_forget"),
+        ("forget_secrets", {}, "jobs_by_account_and_status"),
     ]
     for name, values, index in wanted:
         used = {scan.get("Index Name") for scan in await _explain(db, name, values)}

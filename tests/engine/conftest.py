@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from uuid import uuid4
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
@@ -12,6 +13,7 @@ from service.demo.s3server import S3Server
 from tests.engine.driven import Driven, driven_world
 from tests.engine.lining import TXT2IMG
 from tests.engine.shaky import Shaky, shaky_world
+from tests.engine.spools import spool_settings
 from tests.faulty_s3 import FaultyS3
 
 Limited = Callable[..., AbstractAsyncContextManager[Driven]]
@@ -50,4 +52,24 @@ async def shaky(
 ) -> AsyncIterator[Shaky]:
     """A world without workers whose bucket can be made to go wrong."""
     async with shaky_world(database_url, s3_server, bucket, faulty_s3) as running:
+        yield running
+
+
+@pytest.fixture
+def spool_bucket(s3_server: S3Server, free_buckets: list[str]) -> Iterator[str]:
+    """The operator's bucket, empty."""
+    if free_buckets:
+        name = free_buckets.pop()
+    else:
+        name = f"test-{uuid4().hex}"
+        s3_server.create_bucket(name)
+    yield name
+    s3_server.empty_bucket(name)
+    free_buckets.append(name)
+
+
+@pytest.fixture
+async def spooling(database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str) -> AsyncIterator[Driven]:
+    """A world without workers whose operator has a spool."""
+    async with driven_world(database_url, s3_server, bucket, **spool_settings(s3_server, spool_bucket)) as running:
         yield running

@@ -82,6 +82,26 @@ async def test_a_conflict_that_stays_ends_as_unavailable(shaky: Shaky) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
+async def test_a_conflict_where_absent_objects_may_not_be_looked_at_passes(shaky: Shaky, size: str) -> None:
+    """The printed policy has no s3:ListBucket, without which S3 answers 403 instead of 404."""
+    for times in (1, 3):
+        shaky.forget()
+        shaky.proxy.inject(CONFLICT, WRITE[size], times=times)
+        looked = shaky.proxy.inject(ACCESS_DENIED, "HeadObject", times=None)
+        shaky.check_stored(await shaky.run(size), size)
+        assert looked.hits >= times
+
+
+async def test_a_conflict_over_the_manifest_passes_too(shaky: Shaky) -> None:
+    await shaky.settle_with(manifest=True)
+    shaky.proxy.inject(CONFLICT, "PutObject", skip=1)
+    shaky.proxy.inject(ACCESS_DENIED, "HeadObject")
+    job = await shaky.run("small")
+    assert job["status"] == "succeeded"
+    assert shaky.driven.keys() == [f"renders/{job['id']}/{name}" for name in ("00.wav", "manifest.json")]
+
+
+@pytest.mark.parametrize("size", SIZES)
 async def test_an_object_of_somebody_else_is_a_conflict_and_stays_what_it_is(shaky: Shaky, size: str) -> None:
     job = await shaky.copying(size)
     ended = await _with_theirs(shaky, job, b"precious")

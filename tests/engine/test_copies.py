@@ -179,6 +179,8 @@ async def _fix(driven: Driven, job: dict[str, Any], body: bytes) -> dict[str, An
         "media_type": "image/jpeg", "extension": "jpeg", "bytes": len(body), "width": 128, "height": 128,
         "sha256": hashlib.sha256(body).digest(), "bucket": driven.bucket, "key": f"renders/{job['id']}/00.jpeg",
         "frames": None, "mark": None, "part_bytes": None, "checksum": None,
+        "region": None, "endpoint_url": None,  # as a worker of an older version leaves them
+        "key_run": 1,
     }  # fmt: skip
     done = await queries().fix_output(driven.service.pool, job_id=uuid(job), index=0, **fixed)
     assert done is not None
@@ -238,6 +240,34 @@ async def test_a_digest_once_fixed_is_not_overwritten_by_another_worker(driven: 
     assert await queries().fix_output(driven.service.pool, job_id=uuid(job), index=0, **values) is None
     [row] = await driven.sql("SELECT sha256 FROM outputs")
     assert row["sha256"] == fixed["sha256"]
+
+
+async def test_only_who_fixed_an_output_may_unfix_it_or_call_it_stored(driven: Driven) -> None:
+    job = await driven.copying()
+    fixed = await _fix(driven, job, b"the first worker's")
+    names = ("sha256", "bucket", "region", "endpoint_url", "key")
+    ours = {"job_id": uuid(job), "index": 0, **{name: fixed[name] for name in names}}
+    others = hashlib.sha256(b"the second worker's").digest()
+    for name, value in (("sha256", others), ("bucket", "another"), ("key", "another")):
+        rows = queries().mark_stored(driven.service.pool, **{**ours, name: value})
+        assert [row async for row in rows] == [], name
+    await queries().unfix_output(driven.service.pool, job_id=uuid(job), index=0, sha256=others)
+    [row] = await driven.sql("SELECT status, sha256 FROM outputs")
+    assert (row["status"], row["sha256"]) == ("writing", fixed["sha256"])
+    assert [row["status"] async for row in queries().mark_stored(driven.service.pool, **ours)] == ["stored"]
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+async def test_a_job_whose_last_output_was_marked_by_another_worker_ends_as_it_should(
+    driven: Driven, manifest: bool
+) -> None:
+    given = destination(driven.s3, driven.bucket, manifest=manifest)
+    assert (await driven.client.put("/v1/destinations/acme", json=given)).is_success
+    job = await driven.copying()
+    await _fix(driven, job, b"the first worker's")
+    await driven.sql("UPDATE outputs SET status = 'stored', stored_at = now()")
+    assert (await driven.copy(job))["status"] == "succeeded"
+    assert driven.keys() == [f"renders/{job['id']}/manifest.json"] * manifest
 
 
 @pytest.mark.parametrize("status", ["canceled", "failed", "running"])

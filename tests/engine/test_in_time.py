@@ -26,7 +26,7 @@ from tests.faulty_s3 import ACCESS_DENIED, FaultyS3
 from tests.world import destination, txt2img, until
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
-WAITING = "expiring", "expired"
+WAITING = "expiring", "expired", "failed"
 
 
 def _time(text: str) -> datetime:
@@ -200,7 +200,7 @@ async def _beat(driven: Driven, alerts: Alerts) -> list[dict[str, Any]]:
 async def test_what_is_about_to_be_lost_is_counted_and_told_once_for_each_job(driven: Driven) -> None:
     alerts, jobs = Alerts(600.0), [await driven.copying() for _ in range(3)]
     assert await _beat(driven, alerts) == []
-    assert [_gauge(source) for source in WAITING] == [0, 0]
+    assert [_gauge(source) for source in WAITING] == [0, 0, 0]
     for job, seconds in zip(jobs, (500, 700, -5), strict=True):
         await driven.sql(
             "UPDATE jobs SET source_expires_at = now() + $2::interval WHERE id = $1",
@@ -209,12 +209,33 @@ async def test_what_is_about_to_be_lost_is_counted_and_told_once_for_each_job(dr
         )
     [line] = await _beat(driven, alerts)
     assert (line["event"], line["job_id"], line["log_level"]) == ("outputs.about_to_expire", jobs[0]["id"], "warning")
-    assert [_gauge(source) for source in WAITING] == [1, 1]
+    assert [_gauge(source) for source in WAITING] == [1, 1, 0]
     assert await _beat(driven, alerts) == []
     for job in jobs:
         assert (await driven.copy(job))["status"] == "succeeded"
     assert await _beat(driven, alerts) == []
-    assert [_gauge(source) for source in WAITING] == [0, 0]
+    assert [_gauge(source) for source in WAITING] == [0, 0, 0]
+
+
+async def test_what_a_retry_could_still_save_is_counted_until_it_is_too_late(driven: Driven) -> None:
+    alerts = Alerts(600.0)
+    await driven.client.put("/v1/destinations/acme", json=destination(driven.s3, "there-is-no-such-bucket"))
+    refused, canceled = [await driven.copying() for _ in range(2)]
+    await driven.cancel(canceled)
+    refused = await driven.copy(refused)
+    assert refused["error"]["code"] == "destination_denied"
+    rejected = await driven.copying("a lighthouse [fault:image_404]")
+    await driven.sql("UPDATE outputs SET source_url = 'http://10.0.0.1/' WHERE job_id = $1", uuid(rejected))
+    assert (await driven.copy(rejected))["error"]["code"] == "output_rejected"
+    for seconds, count in ((700, 0), (500, 1), (-5, 0)):
+        await driven.sql("UPDATE jobs SET source_expires_at = now() + $1::interval", timedelta(seconds=seconds))
+        assert await _beat(driven, alerts) == []
+        assert [_gauge(source) for source in WAITING] == [0, 0, count], seconds
+    await driven.client.put("/v1/destinations/acme", json=destination(driven.s3, driven.bucket))
+    await driven.retry(refused)
+    assert (await driven.drive(refused))["status"] == "succeeded"
+    await _beat(driven, alerts)
+    assert _gauge("failed") == 0
 
 
 async def test_a_worker_raises_the_alarm_with_its_heartbeat(

@@ -194,6 +194,13 @@ async def test_without_the_flag_there_is_no_manifest_and_no_request_for_one(
     assert faulty_s3.operations() == ["PutObject"]
 
 
+async def test_a_test_job_writes_no_manifest(driven: Driven, s3: FaultyS3) -> None:
+    s3.forget()
+    job = await driven.drive(await driven.submit(test_mode={"enabled": True}))
+    assert (job["status"], job["test"], job["destination"]) == ("succeeded", True, "acme")
+    assert (driven.keys(), s3.seen) == ([], [])
+
+
 # --- What may go wrong -----------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,99 +13,34 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from service.db.sql import queries
-from service.demo.s3server import Identity, S3Server
-from service.engine.context import Context
+from service.demo.s3server import S3Server
 from service.engine.copying import copy
 from service.engine.spooling import clean_spool, spool_rest
 from service.engine.sweep import keep_house
-from service.outputs.spec import AccessKey
-from service.outputs.spool import UNNAMED, Spool
+from service.outputs.spool import UNNAMED
 from service.sandbox import SandboxSettings
 from tests.engine.driven import Driven, driven_world, uuid
-from tests.world import destination, free_port, until
-
-SPOOL = "GENRELAY_SPOOL__"
-
-
-@pytest.fixture
-def spool_bucket(s3_server: S3Server, free_buckets: list[str]) -> Iterator[str]:
-    """The operator's bucket, empty."""
-    if free_buckets:
-        name = free_buckets.pop()
-    else:
-        name = f"test-{uuid4().hex}"
-        s3_server.create_bucket(name)
-    yield name
-    s3_server.empty_bucket(name)
-    free_buckets.append(name)
-
-
-def _settings(s3: S3Server, spool_bucket: str) -> dict[str, Any]:
-    return {
-        SPOOL + "BUCKET": spool_bucket,
-        SPOOL + "PATH": "waiting",
-        SPOOL + "ENDPOINT_URL": s3.endpoint_url,
-        SPOOL + "ACCESS_KEY_ID": s3.admin.access_key_id,
-        SPOOL + "SECRET_ACCESS_KEY": s3.admin.secret_access_key,
-    }
-
-
-@pytest.fixture
-async def spooling(database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str) -> AsyncIterator[Driven]:
-    """A world without workers whose operator has a spool."""
-    async with driven_world(database_url, s3_server, bucket, **_settings(s3_server, spool_bucket)) as running:
-        yield running
-
-
-def _waiting(driven: Driven) -> list[str]:
-    """Return the keys in the spool."""
-    return driven.s3.list_keys(driven.context.settings.spool.bucket or "")
-
-
-async def _put_destination(driven: Driven, who: Identity | None = None, **changes: Any) -> None:
-    who = who or driven.s3.admin
-    auth = {"type": "access_key", "access_key_id": who.access_key_id, "secret_access_key": who.secret_access_key}
-    answer = await driven.client.put(
-        "/v1/destinations/acme", json=destination(driven.s3, driven.bucket, auth=auth, **changes)
-    )
-    assert answer.status_code == 200, answer.text
-
-
-async def _refused(driven: Driven, prompt: str = "a lighthouse at dawn", **changes: Any) -> dict[str, Any]:
-    """Return a job that has failed because its bucket may only be read."""
-    job = await driven.copying(prompt, **changes)
-    await _put_destination(driven, driven.s3.reader)
-    job = await driven.copy(job)
-    assert (job["status"], job["error"]["code"]) == ("failed", "destination_denied")
-    return job
-
-
-async def _retried(driven: Driven, job: dict[str, Any]) -> dict[str, Any]:
-    answer = await driven.retry(job)
-    assert answer.status_code == 202, answer.text
-    return await driven.drive(job)
+from tests.engine.spools import (
+    SPOOL,
+    count_asked,
+    lose_sources,
+    put_destination,
+    refused,
+    retried,
+    seen_by,
+    spool_keys,
+    spool_settings,
+)
+from tests.world import free_port, until
 
 
 def _counted(outcome: str) -> float:
     return REGISTRY.get_sample_value("genrelay_spooled_total", {"outcome": outcome}) or 0.0
 
 
-def _asked(driven: Driven, job: dict[str, Any]) -> tuple[int, int]:
-    """Return how often the provider was asked for a file (which it counts for a prompt with a fault) and for the task."""
-    return driven.sandbox.tasks[job["provider_task_id"]].downloads.total(), driven.lookups(job)
-
-
-async def _lose_sources(driven: Driven) -> None:
-    """Let every URL be over."""
-    await driven.sql(
-        "UPDATE outputs SET source_url = regexp_replace(source_url, 'X-Amz-Date=[0-9]{4}', 'X-Amz-Date=2020'),"
-        " source_expires_at = now() - interval '1 day'"
-    )
-
-
 async def test_what_was_refused_is_stored_by_a_retry_although_its_source_is_gone(spooling: Driven) -> None:
     driven, before = spooling, _counted("spooled")
-    job = await _refused(driven, "a lighthouse [fault:v2_envelope]")
+    job = await refused(driven, "a lighthouse [fault:v2_envelope]")
     [output] = job["outputs"]
     assert output["spooled_until"] is not None
     assert (output["status"], output["url"]) == ("writing", None)
@@ -117,28 +50,28 @@ async def test_what_was_refused_is_stored_by_a_retry_although_its_source_is_gone
     assert failed["data"]["job"]["outputs"] == job["outputs"]
     assert _counted("spooled") == before + 1
 
-    [key] = _waiting(driven)
+    [key] = spool_keys(driven)
     assert key.startswith(f"waiting/{job['id']}/00-")
     sealed = driven.s3.read(driven.context.settings.spool.bucket or "", key)
-    await _lose_sources(driven)
-    asked = _asked(driven, job)
+    await lose_sources(driven)
+    asked = count_asked(driven, job)
     assert asked[0] > 0
-    await _put_destination(driven)
-    job = await _retried(driven, job)
+    await put_destination(driven)
+    job = await retried(driven, job)
 
     assert job["status"] == "succeeded"
     [output] = job["outputs"]
     stored = driven.s3.read(driven.bucket, output["key"])
     assert hashlib.sha256(stored).hexdigest() == output["sha256"]
     assert output["spooled_until"] is None
-    assert _asked(driven, job) == asked
+    assert count_asked(driven, job) == asked
     # Nothing of the picture could be read in the spool.
     assert len(sealed) > len(stored)
     assert not any(stored[at : at + 12] in sealed for at in range(len(stored) - 12))
 
-    assert _waiting(driven) == [key]  # until the housekeeping comes
+    assert spool_keys(driven) == [key]  # until the housekeeping comes
     await keep_house(driven.context)
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
     assert await _rows(driven) == ([(None, None, None, None)], [])
 
 
@@ -156,7 +89,7 @@ async def test_a_conflict_spools_what_is_not_stored_and_nothing_else(spooling: D
     job = await driven.copy(job)
     assert job["error"]["code"] == "destination_conflict"
     assert [bool(output["spooled_until"]) for output in job["outputs"]] == [False, True]
-    assert [key.split("/")[2][:3] for key in _waiting(driven)] == ["01-"]
+    assert [key.split("/")[2][:3] for key in spool_keys(driven)] == ["01-"]
 
 
 def _customers(driven: Driven) -> Any:
@@ -167,24 +100,24 @@ def _customers(driven: Driven) -> Any:
 async def test_a_bucket_that_is_away_is_tried_to_the_end_before_anything_is_spooled(
     database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str
 ) -> None:
-    more = {**_settings(s3_server, spool_bucket), "GENRELAY_OUTPUTS__MAX_ATTEMPTS": "2"}
+    more = {**spool_settings(s3_server, spool_bucket), "GENRELAY_OUTPUTS__MAX_ATTEMPTS": "2"}
     async with driven_world(database_url, s3_server, bucket, **more) as driven:
         job = await driven.copying()
-        await _put_destination(driven, endpoint_url=f"http://127.0.0.1:{free_port()}")
+        await put_destination(driven, endpoint_url=f"http://127.0.0.1:{free_port()}")
         job = await driven.copy(job)
-        assert (job["status"], _waiting(driven)) == ("copying", [])
+        assert (job["status"], spool_keys(driven)) == ("copying", [])
         job = await driven.copy(job)
         assert job["error"]["code"] == "destination_unavailable"
         assert job["outputs"][0]["spooled_until"] is not None
-        assert len(_waiting(driven)) == 1
+        assert len(spool_keys(driven)) == 1
 
 
 async def test_passing_trouble_does_not_keep_an_output_from_being_spooled(spooling: Driven) -> None:
     driven = spooling
     job = await driven.copying("a lighthouse [fault:image_503=2]")
     assert await spool_rest(driven.context, await driven.row(job)) is not None
-    assert len(_waiting(driven)) == 1
-    assert _asked(driven, job)[0] == 3
+    assert len(spool_keys(driven)) == 1
+    assert count_asked(driven, job)[0] == 3
 
 
 @pytest.mark.parametrize("fault", ["wrong_type", "image_404"])
@@ -193,7 +126,7 @@ async def test_what_is_nothing_that_we_store_is_not_spooled_either(spooling: Dri
     job = await driven.copying(f"a lighthouse [fault:{fault}]")
     before = _counted("source")
     await spool_rest(driven.context, await driven.row(job))
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
     assert _counted("source") == before + 1
 
 
@@ -204,7 +137,7 @@ async def test_an_output_that_is_refused_while_the_bucket_is_fine_spools_nothing
     await driven.sql("UPDATE outputs SET source_url = 'https://169.254.169.254/' WHERE index = 1")
     job = await driven.copy(job)
     assert (job["status"], job["error"]["code"]) == ("failed", "output_rejected")
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
     assert "spool" not in job["error"]["hint"]
 
 
@@ -212,7 +145,7 @@ async def test_one_rejected_output_does_not_keep_another_from_being_spooled(spoo
     driven = spooling
     job = await driven.copying("a lighthouse [fault:more_images]")
     await driven.sql("UPDATE outputs SET source_url = 'https://169.254.169.254/' WHERE index = 0")
-    await _put_destination(driven, driven.s3.reader)
+    await put_destination(driven, driven.s3.reader)
     job = await driven.copy(job)
     assert job["status"] == "failed"
     assert [bool(output["spooled_until"]) for output in job["outputs"]] == [False, True]
@@ -223,13 +156,13 @@ async def test_a_job_fails_in_its_time_although_the_spool_refuses_too(
 ) -> None:
     reader = s3_server.reader
     more = {
-        **_settings(s3_server, spool_bucket),
+        **spool_settings(s3_server, spool_bucket),
         SPOOL + "ACCESS_KEY_ID": reader.access_key_id, SPOOL + "SECRET_ACCESS_KEY": reader.secret_access_key,
     }  # fmt: skip
     async with driven_world(database_url, s3_server, bucket, **more) as driven:
         before = _counted("spool")
         with capture_logs() as logs:
-            job = await _refused(driven)
+            job = await refused(driven)
         assert "spool" not in job["error"]["hint"]
         assert job["outputs"][0]["spooled_until"] is None
         assert _counted("spool") == before + 1
@@ -238,27 +171,27 @@ async def test_a_job_fails_in_its_time_although_the_spool_refuses_too(
 
 
 async def test_without_a_spool_the_job_just_fails(driven: Driven) -> None:
-    job = await _refused(driven)
+    job = await refused(driven)
     assert job["outputs"][0]["spooled_until"] is None
     assert "spool" not in job["error"]["hint"]
 
 
 async def test_a_retry_that_is_refused_again_leaves_in_the_spool_what_is_there(spooling: Driven) -> None:
     driven = spooling
-    job = await _refused(driven)
-    waiting = _waiting(driven)
-    again = await _retried(driven, job)
+    job = await refused(driven)
+    waiting = spool_keys(driven)
+    again = await retried(driven, job)
     assert (again["status"], again["run"]) == ("failed", 2)
     assert again["outputs"][0]["spooled_until"] == job["outputs"][0]["spooled_until"]
     assert "spool" in again["error"]["hint"]
-    assert _waiting(driven) == waiting
+    assert spool_keys(driven) == waiting
 
 
 @pytest.mark.parametrize("change", ["gone", "altered"])
 async def test_a_spool_that_has_lost_the_file_leaves_the_providers_url(spooling: Driven, change: str) -> None:
     driven = spooling
-    job = await _refused(driven)
-    [key] = _waiting(driven)
+    job = await refused(driven)
+    [key] = spool_keys(driven)
     spool = driven.context.spool
     assert spool is not None
     if change == "gone":
@@ -268,61 +201,56 @@ async def test_a_spool_that_has_lost_the_file_leaves_the_providers_url(spooling:
         sealed[-1] ^= 1
         async with driven.context.buckets.client(spool.spec) as s3:
             await s3.put_object(Bucket=spool.spec.bucket, Key=key, Body=bytes(sealed))
-    await _put_destination(driven)
+    await put_destination(driven)
     with capture_logs() as logs:
-        job = await _retried(driven, job)
+        job = await retried(driven, job)
     assert job["status"] == "succeeded"
     stored = driven.s3.read(driven.bucket, job["outputs"][0]["key"])
     assert hashlib.sha256(stored).hexdigest() == job["outputs"][0]["sha256"]
     assert [line["log_level"] for line in logs if line["event"] == "spool.lost"] == ["error"]
     await clean_spool(driven.context)
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
 
 
 async def test_what_nobody_fetches_is_deleted_in_time_also_for_a_canceled_job(spooling: Driven) -> None:
     driven = spooling
-    job = await _refused(driven)
+    job = await refused(driven)
     await driven.retry(job)
     assert (await driven.cancel(job))["status"] == "canceled"
     await clean_spool(driven.context)
-    assert len(_waiting(driven)) == 1
+    assert len(spool_keys(driven)) == 1
     assert REGISTRY.get_sample_value("genrelay_spool_objects", {"state": "waiting"}) == 1
+    for left, ending in (("25 hours", 0), ("23 hours", 1)):
+        await driven.sql("UPDATE outputs SET spooled_until = now() + $1::text::interval", left)
+        await clean_spool(driven.context)
+        assert REGISTRY.get_sample_value("genrelay_spool_ending") == ending
     await driven.sql("UPDATE outputs SET spooled_until = now()")
     await clean_spool(driven.context)
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
     assert REGISTRY.get_sample_value("genrelay_spool_objects", {"state": "waiting"}) == 0
+    assert REGISTRY.get_sample_value("genrelay_spool_ending") == 0
     assert (await driven.job(job))["outputs"][0]["spooled_until"] is None
 
 
 async def test_what_can_not_be_deleted_is_tried_again_later(spooling: Driven) -> None:
     driven = spooling
-    await _refused(driven)
+    await refused(driven)
     await driven.sql("UPDATE outputs SET spooled_until = now()")
-    async with _as(driven, driven.s3.reader) as context:
+    async with seen_by(driven, driven.s3.reader) as context:
         await clean_spool(context)
-    assert len(_waiting(driven)) == 1
+    assert len(spool_keys(driven)) == 1
     assert REGISTRY.get_sample_value("genrelay_spool_objects", {"state": "leaving"}) == 1
     await clean_spool(driven.context)  # not yet
-    assert len(_waiting(driven)) == 1
+    assert len(spool_keys(driven)) == 1
     await driven.sql("UPDATE uploads SET due_at = now()")
     await clean_spool(driven.context)
-    assert (_waiting(driven), (await _rows(driven))[1]) == ([], [])
-
-
-@asynccontextmanager
-async def _as(driven: Driven, who: Identity) -> AsyncIterator[Context]:
-    """Lend a context whose spool is seen by another identity."""
-    settings = driven.context.settings
-    spool = Spool(settings.spool, settings.outputs, driven.context.keyring)
-    spool.spec = replace(spool.spec, auth=AccessKey(who.access_key_id, who.secret_access_key))
-    yield replace(driven.context, spool=spool)
-    await spool.aclose()
+    assert (spool_keys(driven), (await _rows(driven))[1]) == ([], [])
 
 
 async def test_a_cancel_while_it_is_spooled_ends_that_and_leaves_nothing_there(
     database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str
 ) -> None:
-    more = {**_settings(s3_server, spool_bucket), "GENRELAY_ENGINE__HEARTBEAT_SECONDS": "0.4"}
+    more = {**spool_settings(s3_server, spool_bucket), "GENRELAY_ENGINE__HEARTBEAT_SECONDS": "0.4"}
     sandbox = SandboxSettings(lean=True, lean_image_bytes=200_000)
     async with driven_world(database_url, s3_server, bucket, sandbox=sandbox, **more) as driven:
         job = await driven.copying("a lighthouse [fault:slow_image=20]")
@@ -336,7 +264,7 @@ async def test_a_cancel_while_it_is_spooled_ends_that_and_leaves_nothing_there(
         assert (await driven.cancel(job))["status"] == "canceled"
         await copying
         await clean_spool(driven.context)
-        assert (_waiting(driven), await _rows(driven)) == ([], ([(None, None, None, None)], []))
+        assert (spool_keys(driven), await _rows(driven)) == ([], ([(None, None, None, None)], []))
 
 
 async def _forget_secret(driven: Driven) -> None:
@@ -351,7 +279,7 @@ async def test_two_workers_at_the_same_spool_leave_one_object(spooling: Driven) 
     first, second = await asyncio.gather(*(spool_rest(driven.context, row) for _ in range(2)))
     assert first == second is not None
     await clean_spool(driven.context)
-    [key] = _waiting(driven)
+    [key] = spool_keys(driven)
     assert (await driven.sql("SELECT spool_key FROM outputs"))[0]["spool_key"] == key
     assert (await _rows(driven))[1] == []
 
@@ -382,7 +310,7 @@ async def test_what_a_crash_left_in_the_spool_is_deleted_and_the_copy_begins_aga
         await clean_spool(driven.context)
         answer = await s3.list_multipart_uploads(Bucket=spool.spec.bucket)
     assert answer.get("Uploads", []) == []
-    assert (_waiting(driven), (await _rows(driven))[1]) == ([], [])
+    assert (spool_keys(driven), (await _rows(driven))[1]) == ([], [])
     assert (await driven.copy(job))["status"] == "succeeded"
 
 
@@ -416,7 +344,7 @@ async def test_nothing_is_recorded_for_another_run_or_a_job_that_is_over(spoolin
     await driven.sql(f"UPDATE jobs SET {change}")
     assert await spool_rest(driven.context, row) is None
     await clean_spool(driven.context)
-    assert (_waiting(driven), await _rows(driven)) == ([], ([(None, None, None, None)], []))
+    assert (spool_keys(driven), await _rows(driven)) == ([], ([(None, None, None, None)], []))
 
 
 async def test_a_test_job_is_never_spooled(spooling: Driven) -> None:
@@ -424,24 +352,24 @@ async def test_a_test_job_is_never_spooled(spooling: Driven) -> None:
     job = await driven.drive(await driven.submit(test_mode={"enabled": True}))
     assert job["status"] == "succeeded"
     assert await spool_rest(driven.context, await driven.row(job)) is None
-    assert _waiting(driven) == []
+    assert spool_keys(driven) == []
 
 
 async def test_a_large_output_goes_in_parts_and_comes_back(
     database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str
 ) -> None:
-    more = {**_settings(s3_server, spool_bucket), "GENRELAY_OUTPUTS__PART_BYTES": str(5 * 2**20)}
+    more = {**spool_settings(s3_server, spool_bucket), "GENRELAY_OUTPUTS__PART_BYTES": str(5 * 2**20)}
     sandbox = SandboxSettings(lean=True, lean_image_bytes=6 * 2**20)
     async with driven_world(database_url, s3_server, bucket, sandbox=sandbox, **more) as driven:
-        job = await _refused(driven, "a lighthouse [fault:v2_envelope]")
+        job = await refused(driven, "a lighthouse [fault:v2_envelope]")
         [row] = await driven.sql("SELECT spool_bytes FROM outputs")
         assert row["spool_bytes"] > 5 * 2**20
         assert driven.context.budget.held == 0
-        await _lose_sources(driven)
-        asked = _asked(driven, job)
-        await _put_destination(driven)
-        job = await _retried(driven, job)
-        assert (job["status"], _asked(driven, job)) == ("succeeded", asked)
+        await lose_sources(driven)
+        asked = count_asked(driven, job)
+        await put_destination(driven)
+        job = await retried(driven, job)
+        assert (job["status"], count_asked(driven, job)) == ("succeeded", asked)
         stored = driven.s3.read(driven.bucket, job["outputs"][0]["key"])
         assert hashlib.sha256(stored).hexdigest() == job["outputs"][0]["sha256"]
 
@@ -449,14 +377,14 @@ async def test_a_large_output_goes_in_parts_and_comes_back(
 async def test_the_lease_is_held_while_the_outputs_are_spooled(
     database_url: str, s3_server: S3Server, bucket: str, spool_bucket: str
 ) -> None:
-    more = {**_settings(s3_server, spool_bucket), "GENRELAY_ENGINE__HEARTBEAT_SECONDS": "0.4"}
+    more = {**spool_settings(s3_server, spool_bucket), "GENRELAY_ENGINE__HEARTBEAT_SECONDS": "0.4"}
     async with driven_world(database_url, s3_server, bucket, **more) as driven:
         job = await driven.copying("a lighthouse [fault:slow_image=1.5]")
         await _forget_secret(driven)
         await driven.make_due(job)
         await asyncio.gather(copy(driven.context, uuid(job)), _copy_whenever_due(driven, job))
-        assert len(_waiting(driven)) == 1
-        assert _asked(driven, job)[0] == 1
+        assert len(spool_keys(driven)) == 1
+        assert count_asked(driven, job)[0] == 1
 
 
 async def _copy_whenever_due(driven: Driven, job: dict[str, Any]) -> None:

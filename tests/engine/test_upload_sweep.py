@@ -12,6 +12,7 @@ from service.demo.s3server import S3Server
 from service.engine.copying import copy
 from service.engine.uploads import sweep_uploads
 from service.ids import new_uuid
+from service.outputs.multipart import list_uploads
 from tests.engine.driven import Driven, uuid
 from tests.engine.large import (
     LARGE,
@@ -85,6 +86,26 @@ async def test_the_sweep_waits_while_somebody_may_be_about_to_name_an_upload_und
     await driven.sql("UPDATE uploads SET due_at = now()")
     await sweep_uploads(driven.context)
     assert (open_uploads(driven), await driven.sql("SELECT FROM uploads")) == ([], [])
+
+
+async def test_the_sweep_spares_an_upload_that_is_begun_and_named_before_it_lists(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with flowing(Source(LARGE, stop_at=PART + 1)) as source:
+        job = await copying_from(driven, source)
+        await left_behind(driven, job, f"renders/{job['id']}/00.bmp", named=False)
+        copying: list[asyncio.Task[Any]] = []
+
+        async def list_late(*args: Any) -> list[str]:
+            copying.append(asyncio.create_task(driven.copy(job)))
+            await begun(driven, source)
+            return await list_uploads(*args)
+
+        monkeypatch.setattr("service.engine.uploads.list_uploads", list_late)
+        await sweep_uploads(driven.context)
+        assert len(open_uploads(driven)) == 1
+        source.go_on.set()
+        await check_stored(driven, await copying[0], LARGE)
 
 
 async def test_an_upload_that_can_not_be_aborted_is_tried_again_later_and_given_up_after_days(

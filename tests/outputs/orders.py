@@ -15,12 +15,16 @@ from service.outputs.transfer import Written
 
 @dataclass
 class NotedOrder:
-    """Notes what is committed on the way. refuses: `fix` says that the file is not wanted any more."""
+    """Notes what is committed on the way. refuses: `fix` says that the file is not wanted any more.
+
+    loses: it is fixed anew by another.
+    """
 
     name_: str = field(default_factory=lambda: uuid4().hex)
     mark: str = field(default_factory=lambda: uuid4().hex)
     metadata: dict[str, str] = field(default_factory=lambda: {"genrelay-job": "job_1"})
     refuses: bool = False
+    loses: bool = False
     noted: list[str] = field(default_factory=list)
 
     @property
@@ -33,6 +37,10 @@ class NotedOrder:
     async def fix(self, written: Written) -> Written | None:
         self.noted.append("fix")
         return None if self.refuses else written
+
+    async def is_fixed(self, written: Written) -> bool:
+        self.noted.append("is_fixed")
+        return not self.loses
 
     async def begin(self, key: str) -> str:
         assert key == self.key

@@ -242,6 +242,18 @@ async def test_conditional_conflict_is_tried_again_from_the_start(buckets: Bucke
     assert [request.split()[0] for request in listener.requests] == [b"PUT", b"HEAD", b"PUT"]
 
 
+async def test_absent_object_that_may_not_be_looked_at_after_a_conflict_is_written(
+    buckets: Buckets, spec: BucketSpec
+) -> None:
+    """Who may not list a bucket hears 403 of an object that is not there."""
+    conflict = s3_error(409, "ConditionalRequestConflict")
+    async with listening(one_by_one(conflict, http_answer(403), WRITTEN)) as listener:  # type: ignore[arg-type]
+        there = replace(spec, endpoint_url=f"http://127.0.0.1:{listener.port}")
+        async with buckets.client(there) as s3:
+            assert await put(s3, there, "x") == Stored(already=False)
+    assert [request.split()[0] for request in listener.requests] == [b"PUT", b"HEAD", b"PUT"]
+
+
 async def test_conditional_conflict_that_stays_is_a_passing_trouble(buckets: Buckets, spec: BucketSpec) -> None:
     async def conflict(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_put = listener.requests[-1].startswith(b"PUT")

@@ -85,6 +85,8 @@ def test_an_index_is_never_cut_to_its_width() -> None:
         ("{job_id}//{index}", "must not begin or end with /"),
         ("a/../{job_id}/{index}", "segment"),
         ("./{job_id}/{index}", "segment"),
+        ("genrelay-probe-{job_id}-{index}", "genrelay-probe-"),
+        ("{path}/{date}/genrelay-probe-{job_id}/{index}.{ext}", "genrelay-probe-"),
         ("{job_id}/{index}.{ext}.bak", "must end in .{ext}"),
         ("{ext}/{job_id}/{index}.{ext}", "must end in .{ext}"),
         ("{job_id}/{index}{ext}", "must end in .{ext}"),

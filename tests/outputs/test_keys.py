@@ -38,7 +38,22 @@ def test_key_never_begins_with_a_slash_or_holds_an_empty_segment(path: str, save
 
 
 @pytest.mark.parametrize(
-    "path", ["..", "a/../b", "../a", "./a", "a\x00b", "a\nb", "a\x7f", "a\x85", "\ud800", "a" * 513, "ü" * 257]
+    "path",
+    [
+        "..",
+        "a/../b",
+        "../a",
+        "./a",
+        "a\x00b",
+        "a\nb",
+        "a\x7f",
+        "a\x85",
+        "\ud800",
+        "a" * 513,
+        "ü" * 257,
+        "genrelay-probe-",
+        "a//genrelay-probe-x/b",
+    ],
 )
 def test_path_that_breaks_a_rule_is_told_which(path: str) -> None:
     rule = check_path(path)
@@ -46,6 +61,8 @@ def test_path_that_breaks_a_rule_is_told_which(path: str) -> None:
     assert rule.startswith("must")
 
 
-@pytest.mark.parametrize("path", ["", "/", "a", "/a//b/", "a..b", "...", "ü" * 256, "a b", "日本"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "a", "/a//b/", "a..b", "...", "ü" * 256, "a b", "日本", "genrelay-probe", "a-genrelay-probe-b"]
+)
 def test_usual_path_breaks_no_rule(path: str) -> None:
     assert check_path(path) is None

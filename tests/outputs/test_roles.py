@@ -279,7 +279,10 @@ async def test_role_that_asks_for_another_external_id_says_what_to_change(
 
 @pytest.mark.parametrize(
     ("mood", "code"),
-    [("throttle", "Throttling"), ("fail", "InternalFailure"), ("expired", "ExpiredToken"), ("cut", None)],
+    [
+        *[("throttle", "Throttling"), ("fail", "InternalFailure"), ("expired", "ExpiredToken"), ("cut", None)],
+        ("bad_key", "InvalidClientTokenId"),
+    ],
 )
 async def test_sts_that_can_not_answer_is_a_passing_trouble(
     buckets: Buckets, role_spec: BucketSpec, sts: StsFront, mood: Mood, code: str | None
@@ -292,10 +295,26 @@ async def test_sts_that_can_not_answer_is_a_passing_trouble(
     await write(buckets, role_spec)
 
 
-async def test_credentials_of_our_own_that_have_ended_are_looked_up_anew(
-    buckets: Buckets, role_spec: BucketSpec, sts: StsFront
+@pytest.mark.parametrize("mood", ["expired", "bad_key", "skewed"])
+async def test_what_is_wrong_with_our_own_key_is_not_the_roles_fault(
+    buckets: Buckets, role_spec: BucketSpec, sts: StsFront, mood: Mood
 ) -> None:
-    sts.be("expired", times=1)
+    sts.be(mood)
+    passing = await failure(buckets, role_spec)
+    assert isinstance(passing, DestinationUnavailable)
+    assert passing.ours
+    assert "operator" in passing.hint
+    sts.be("deny")
+    denied = await failure(buckets, role_spec)
+    assert isinstance(denied, DestinationDenied)
+    assert not denied.ours
+
+
+@pytest.mark.parametrize("mood", ["expired", "bad_key"])
+async def test_credentials_of_our_own_that_are_no_good_any_more_are_looked_up_anew(
+    buckets: Buckets, role_spec: BucketSpec, sts: StsFront, mood: Mood
+) -> None:
+    sts.be(mood, times=1)
     await write(buckets, role_spec)
     assert len(sts.assumed) == 2
 
@@ -546,11 +565,23 @@ async def test_service_without_credentials_tells_its_operator(
     buckets: Buckets, ambient: BucketSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     for auth in (Ambient(), ROLE):
-        denied = await failure(buckets, replace(ambient, auth=auth))
-        assert isinstance(denied, DestinationDenied)
-        assert "no AWS credentials" in denied.message
-        assert "operator" in denied.hint
+        missing = await failure(buckets, replace(ambient, auth=auth))
+        assert isinstance(missing, DestinationUnavailable)
+        assert missing.ours
+        assert "the service's own AWS credentials" in missing.message
+        assert "operator" in missing.hint
     assert "Traceback" not in caplog.text
+
+
+async def test_bucket_that_does_not_know_our_own_key_is_not_at_fault(
+    buckets: Buckets, ambient: BucketSpec, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-yesterday")
+    refused = await failure(buckets, ambient)
+    assert isinstance(refused, DestinationUnavailable)
+    assert (refused.ours, refused.s3_code) == (True, "SignatureDoesNotMatch")
+    assert "operator" in refused.hint
 
 
 async def test_looking_for_credentials_in_vain_is_not_done_for_every_request(
@@ -646,9 +677,10 @@ async def test_service_account_that_sts_does_not_take_is_for_the_operator(
     monkeypatch.setenv("AWS_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/genrelay")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     sts.be("deny")
-    denied = await failure(buckets, ambient)
-    assert isinstance(denied, DestinationDenied)
-    assert "operator" in denied.hint
+    missing = await failure(buckets, ambient)
+    assert isinstance(missing, DestinationUnavailable)
+    assert missing.ours
+    assert "operator" in missing.hint
 
 
 # --- Who we are -----------------------------------------------------------------------------------------------------

@@ -76,3 +76,13 @@ ORDER BY destinations.name LIMIT 2;
 -- name: delete_destination(account_id, name)$
 -- Hides a destination; jobs under way still find it by its id.
 UPDATE destinations SET deleted_at = now() WHERE account_id = :account_id AND name = :name AND deleted_at IS NULL RETURNING id;
+
+-- name: forget_secrets()!
+-- Secrets of deleted destinations that nothing is stored with any more: no open job, and no upload that is to be aborted.
+-- Not at once: a job that is being taken in, or retried, is not seen before it is committed.
+UPDATE destinations SET secret = NULL
+WHERE secret IS NOT NULL AND deleted_at < now() - interval '1 minute'
+  -- Of the account, and in these states: an index leads there. No EXISTS, which might be made a join with all jobs.
+  AND (SELECT jobs.id FROM jobs WHERE jobs.account_id = destinations.account_id AND jobs.destination_id = destinations.id
+       AND jobs.status IN ('queued', 'submitting', 'running', 'copying') LIMIT 1) IS NULL
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.destination_id = destinations.id);

@@ -12,6 +12,20 @@ SELECT :id, account_id, provider, operation, :status, :destination, :destination
 FROM jobs WHERE id = :original
 RETURNING *;
 
+-- name: rebind_job(id)$
+-- A job whose destination was deleted gets the account's present one of the same name; returns which one the job has then,
+-- nothing when it was deleted and there is no other.
+WITH own AS (
+    SELECT destinations.* FROM destinations JOIN jobs ON jobs.destination_id = destinations.id WHERE jobs.id = :id
+), live AS (
+    -- Locked, so that it is deleted before this or after the job has been retried.
+    SELECT destinations.id FROM destinations JOIN own USING (account_id, name)
+    WHERE destinations.deleted_at IS NULL FOR SHARE OF destinations
+), bound AS (
+    UPDATE jobs SET destination_id = live.id FROM live WHERE jobs.id = :id AND jobs.destination_id <> live.id
+)
+SELECT id FROM live;
+
 -- name: insert_copied_outputs(id, original)!
 -- Its outputs, all to be stored anew. One that its original has stored is not lost when the provider's URL ends.
 INSERT INTO outputs (job_id, index, kind, status, source_url, source_expires_at, nsfw, encoded, inline)
@@ -38,7 +52,7 @@ WITH RECURSIVE chain AS (
     UNION ALL SELECT jobs.copy_of, depth + 1 FROM chain JOIN jobs ON jobs.id = chain.id
 )
 SELECT outputs.*, jobs.destination_id FROM chain JOIN jobs ON jobs.id = chain.id JOIN outputs ON outputs.job_id = jobs.id
-WHERE outputs.index = :index AND (outputs.status = 'stored' OR outputs.spooled_until > now())
+WHERE outputs.index = :index AND (outputs.status = 'stored' OR outputs.spool_key IS NOT NULL)
 ORDER BY depth;
 
 -- name: turn_to_earlier(job_id)
@@ -50,7 +64,7 @@ WITH RECURSIVE chain AS (
 UPDATE outputs SET source_url = NULL, source_expires_at = NULL, encoded = false, inline = false
 WHERE job_id = :job_id AND status <> 'stored' AND (source_url IS NOT NULL OR inline)
   AND EXISTS (SELECT FROM chain JOIN outputs AS earlier ON earlier.job_id = chain.id
-              WHERE earlier.index = outputs.index AND (earlier.status = 'stored' OR earlier.spooled_until > now()))
+              WHERE earlier.index = outputs.index AND (earlier.status = 'stored' OR earlier.spool_key IS NOT NULL))
 RETURNING index;
 
 -- name: manifest_facts(job_id)^

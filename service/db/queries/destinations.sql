@@ -6,11 +6,12 @@
 -- nothing has changed.
 WITH before AS (
     -- Locked first, so that two who say the same at once make one event.
-    SELECT id, failing_since FROM destinations
+    SELECT id, failing_since, told_failing FROM destinations
     WHERE id = :id AND deleted_at IS NULL AND (:seen::timestamptz IS NULL OR updated_at = :seen)
       AND (
         :steps::jsonb IS NOT NULL
         OR (failing_since IS NULL) = (:failure::jsonb IS NOT NULL)
+        OR (told_failing AND :failure::jsonb IS NULL)
         OR failure ->> 'code' IS DISTINCT FROM :failure ->> 'code'
       )
     FOR NO KEY UPDATE
@@ -18,18 +19,17 @@ WITH before AS (
     UPDATE destinations SET
         failing_since = CASE WHEN :failure IS NULL THEN NULL ELSE coalesce(before.failing_since, now()) END,
         failure = :failure,
+        told_failing = :failure IS NOT NULL,
         check_steps = coalesce(:steps, check_steps),
         checked_at = CASE WHEN :steps IS NULL THEN checked_at ELSE now() END
     FROM before WHERE destinations.id = before.id
-    RETURNING destinations.*, before.failing_since AS failing_before
+    RETURNING destinations.*, before.failing_since AS failing_before, before.told_failing AS told_before
 ), shown AS (
     SELECT changed.*, accounts.name AS account_name, accounts.external_id, CASE
         WHEN failing_before IS NULL AND failure IS NOT NULL THEN 'destination.failing'
         -- Also after it was replaced meanwhile, which makes no event: whoever heard that it fails hears that it is over.
-        WHEN failure IS NULL AND EXISTS (
-            SELECT FROM destination_events AS told WHERE told.destination_id = changed.id AND told.type = 'destination.failing'
-              AND told.id = (SELECT id FROM destination_events WHERE destination_id = changed.id ORDER BY id DESC LIMIT 1)
-        ) THEN 'destination.recovered' END AS event
+        WHEN failure IS NULL AND told_before THEN 'destination.recovered'
+    END AS event
     FROM changed JOIN accounts ON accounts.id = changed.account_id
 ), told AS (
     INSERT INTO destination_events (id, account_id, destination_id, type, data)

@@ -20,29 +20,45 @@ ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, sour
     WHERE outputs.status <> 'stored'
 RETURNING *;
 
--- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, key, mark, part_bytes, checksum)^
+-- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, region, endpoint_url, key, key_run, mark, part_bytes, checksum)^
 -- What will be written and where, before it is written. A digest once fixed stays until the object is known to be absent,
--- and so does a mark, which the object has by whoever writes it in parts.
+-- and so does a mark, which the object has by whoever writes it in parts. A key stays for the rest of the run, because a
+-- worker that is late may still write it; it changes with the place and with the type.
 UPDATE outputs SET status = 'writing', media_type = :media_type, extension = :extension, bytes = :bytes, width = :width,
-    height = :height, frames = :frames, sha256 = :sha256, bucket = :bucket, key = :key, mark = coalesce(mark, :mark),
-    part_bytes = :part_bytes, checksum = :checksum
-WHERE job_id = :job_id AND index = :index AND (status = 'pending' OR (status = 'writing' AND sha256 = :sha256))
+    height = :height, frames = :frames, sha256 = :sha256, bucket = :bucket, region = :region, endpoint_url = :endpoint_url,
+    key = :key, key_run = :key_run, mark = coalesce(mark, :mark), part_bytes = :part_bytes, checksum = :checksum
+WHERE job_id = :job_id AND index = :index AND CASE status
+    WHEN 'pending' THEN key_run IS DISTINCT FROM :key_run OR key = :key OR extension <> :extension
+        OR (bucket, region, endpoint_url) IS DISTINCT FROM (:bucket, :region, :endpoint_url)
+    WHEN 'writing' THEN sha256 = :sha256
+        AND (bucket, region, endpoint_url, key) IS NOT DISTINCT FROM (:bucket, :region, :endpoint_url, :key)
+    ELSE false END
   -- A cancel during the copy stays a cancel: nothing more is written.
-  AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying')
+  AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying' AND run = :key_run)
 RETURNING index, mark;
+
+-- name: is_fixed(job_id, index, sha256, bucket, region, endpoint_url, key, key_run)$
+-- Whether this, and nothing else, is still to be written, and there.
+SELECT EXISTS (
+    SELECT FROM outputs JOIN jobs ON jobs.id = outputs.job_id
+    WHERE job_id = :job_id AND index = :index AND outputs.status = 'writing' AND sha256 = :sha256
+      AND (bucket, outputs.region, endpoint_url, key) IS NOT DISTINCT FROM (:bucket, :region, :endpoint_url, :key)
+      AND jobs.status = 'copying' AND run = :key_run
+);
 
 -- name: unfix_output(job_id, index, sha256)!
 -- The object that was fixed is not in the bucket: the next download decides anew.
 UPDATE outputs SET status = 'pending', sha256 = NULL, mark = NULL, part_bytes = NULL, checksum = NULL
 WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256;
 
--- name: mark_stored(job_id, index, sha256, bucket, key)
+-- name: mark_stored(job_id, index, sha256, bucket, region, endpoint_url, key)
 -- The object is in the bucket; returns all outputs of the job in order, none when it was marked already.
 WITH marked AS (
     -- The URL stays: while it lives, the output can be copied to another destination.
     UPDATE outputs SET status = 'stored', stored_at = now()
     WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
       AND bucket = :bucket AND key = :key
+      AND region IS NOT DISTINCT FROM :region AND endpoint_url IS NOT DISTINCT FROM :endpoint_url
     RETURNING *
 ), emptied AS (
     DELETE FROM inline_outputs USING marked
@@ -74,7 +90,7 @@ DELETE FROM inline_outputs WHERE (job_id, index) IN (
     SELECT inline_outputs.job_id, inline_outputs.index FROM inline_outputs JOIN jobs ON jobs.id = inline_outputs.job_id
     WHERE jobs.completed_at < now() - make_interval(secs => :seconds) LIMIT :limit);
 
--- name: begin_upload(id, job_id, index, destination_id, bucket, key, worker_id, mark)$
+-- name: begin_upload(id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, mark)$
 -- An upload in parts is about to be created; returns the mark of its object, nothing when it is not wanted any more.
 WITH marked AS (
     -- All who write the same output use the same mark, until its object is known to be absent.
@@ -83,8 +99,8 @@ WITH marked AS (
       AND EXISTS (SELECT FROM jobs WHERE id = :job_id AND status = 'copying')
     RETURNING mark
 ), begun AS (
-    INSERT INTO uploads (id, job_id, index, destination_id, bucket, key, worker_id)
-    SELECT :id, :job_id, :index, :destination_id, :bucket, :key, :worker_id FROM marked
+    INSERT INTO uploads (id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id)
+    SELECT :id, :job_id, :index, :destination_id, :bucket, :region, :endpoint_url, :key, :worker_id FROM marked
 )
 SELECT mark FROM marked;
 
@@ -94,8 +110,9 @@ UPDATE uploads SET upload_id = :upload_id WHERE id = :id;
 
 -- name: doubt_upload(id, beside)!
 -- There may be another upload beside this one, by a request that was sent twice.
-INSERT INTO uploads (id, job_id, index, destination_id, bucket, key, worker_id, due_at)
-SELECT :id, job_id, index, destination_id, bucket, key, worker_id, now() FROM uploads WHERE id = :beside;
+INSERT INTO uploads (id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, due_at)
+SELECT :id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, now() FROM uploads
+WHERE id = :beside;
 
 -- name: end_upload(id)!
 -- It is completed, aborted or given up.
