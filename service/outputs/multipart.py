@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from service.outputs.bucket import MARK, REQUEST_SECONDS, S3, SLOWEST, Stored, check_told, conflict, find_ours
 from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
 from service.outputs.formats import Body
-from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
+from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error
 from service.outputs.spec import BucketSpec
 from service.points import reach
 
@@ -115,7 +115,7 @@ class Upload:
 
     async def _send(self, number: int, body: Body, sha256: bytes) -> None:
         checksum = base64.b64encode(sha256).decode()
-        with _as_destination_errors():
+        with as_destination_errors():
             async with asyncio.timeout(self._seconds + len(body) / SLOWEST):
                 answer = await self._s3.upload_part(
                     **self._place, PartNumber=number, Body=body, ChecksumSHA256=checksum
@@ -229,7 +229,7 @@ async def open_upload(
 
 async def _create(s3: S3, request: Mapping[str, Any], ledger: Ledger, seconds: float) -> dict[str, Any]:
     try:
-        with _as_destination_errors():
+        with as_destination_errors():
             async with asyncio.timeout(seconds):
                 return check_told(await s3.create_multipart_upload(**request), "UploadId")
     except DestinationDenied:
@@ -271,14 +271,6 @@ async def list_uploads(s3: S3, spec: BucketSpec, key: str) -> list[str]:
     """Return the ids of the uploads that are open under exactly this key; needs s3:ListBucketMultipartUploads."""
     place = spec.place(key)
     place["Prefix"] = place.pop("Key")
-    with _as_destination_errors():
+    with as_destination_errors():
         answer = await s3.list_multipart_uploads(**place)
     return [upload["UploadId"] for upload in answer.get("Uploads", ()) if upload["Key"] == key]
-
-
-@contextmanager
-def _as_destination_errors() -> Iterator[None]:
-    try:
-        yield
-    except S3_ERRORS as error:
-        raise decide_s3_error(error) from None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +14,7 @@ from botocore.exceptions import ClientError
 from service.outputs.bucket import S3, put_once
 from service.outputs.errors import DestinationDenied, DestinationError
 from service.outputs.refused_settings import find_refused_settings, leave_out
-from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error, read_s3_code
 from service.outputs.s3_hints import hint_for_setting
 from service.outputs.spec import BucketSpec
 from service.outputs.steps import Note
@@ -302,12 +300,3 @@ def _naming(setting: str, error: DestinationError) -> DestinationError:
 
 def _staying(error: DestinationError, hint: str) -> DestinationError:
     return type(error)(error.message, f"{error.hint} {hint}", s3_code=error.s3_code)
-
-
-@contextmanager
-def as_destination_errors() -> Iterator[None]:
-    """Turn what a call of the client raises into what it means."""
-    try:
-        yield
-    except S3_ERRORS as error:
-        raise decide_s3_error(error) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
@@ -90,6 +92,15 @@ def decide_s3_error(error: BaseException) -> DestinationError:
             return _decide_connection(error)
     # Parameters, names and credentials that botocore itself does not take. Its texts name them, so ours does not.
     return DestinationDenied(f"the destination's description can't be used ({type(error).__name__})")
+
+
+@contextmanager
+def as_destination_errors() -> Iterator[None]:
+    """Turn what a call of an S3 client raises into what it means."""
+    try:
+        yield
+    except S3_ERRORS as error:
+        raise decide_s3_error(error) from None
 
 
 def _decide_answer(error: ClientError) -> DestinationError:

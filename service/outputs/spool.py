@@ -27,7 +27,7 @@ from service.outputs.errors import DestinationError, SourceUnavailable
 from service.outputs.files import File
 from service.outputs.multipart import Ledger, Proof, abort, fit_part_bytes, list_uploads, open_upload
 from service.outputs.s3_clients import Buckets
-from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error, read_s3_code
 from service.outputs.sealing import KEY_BYTES, BrokenSeal, Sealed, Unsealed, sealed_size
 from service.outputs.spec import AccessKey, Ambient, BucketSpec
 from service.outputs.stored_file import Arriving
@@ -160,7 +160,7 @@ class Spool:
         Raises DestinationDenied or DestinationUnavailable.
         """
         spec = replace(self.spec, bucket=bucket or self.spec.bucket)
-        with _as_destination_errors():
+        with as_destination_errors():
             async with self._buckets.client(self.spec) as s3, asyncio.timeout(REQUEST_SECONDS):
                 open_ids = await list_uploads(s3, spec, key) if upload_id == UNNAMED else [upload_id]
                 for each in filter(None, open_ids):
@@ -188,14 +188,6 @@ def _read_spec(settings: SpoolSettings) -> BucketSpec:
 def _bound_to(job_id: UUID, index: int) -> bytes:
     """Return what an object is bound to: copied under the key of another output, it does not open."""
     return f"{job_id}:{index}".encode()
-
-
-@contextmanager
-def _as_destination_errors() -> Iterator[None]:
-    try:
-        yield
-    except S3_ERRORS as error:
-        raise decide_s3_error(error) from None
 
 
 @contextmanager
