@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -34,6 +35,8 @@ class OutputOrder:
     def __init__(self, context: Context, job: Job, target: Target, output: Output) -> None:
         self._context, self._job, self._target, self._output = context, job, target, output
         self._upload: UUID = new_uuid()
+        self._upload_id: str | None = None
+        self._row: dict[str, Any] = {}
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -95,26 +98,26 @@ class OutputOrder:
 
     async def begin(self, key: str) -> str:
         """Commit that an upload is about to be created; raises NotWanted."""
-        mark: str | None = await queries().begin_upload(
-            self._context.pool,
-            id=self._upload,
-            job_id=self._job.id,
-            index=self._output.index,
-            destination_id=self._job.destination_id,
-            bucket=self._target.spec.bucket,
-            region=self._target.spec.region,
-            endpoint_url=self._target.spec.endpoint_url,
-            key=key,
-            worker_id=self._context.worker_id,
-            mark=secrets.token_hex(16),
-        )
+        self._row = {
+            "id": self._upload,
+            "job_id": self._job.id,
+            "index": self._output.index,
+            "destination_id": self._job.destination_id,
+            "bucket": self._target.spec.bucket,
+            "region": self._target.spec.region,
+            "endpoint_url": self._target.spec.endpoint_url,
+            "key": key,
+            "worker_id": self._context.worker_id,
+        }
+        mark: str | None = await queries().begin_upload(self._context.pool, **self._row, mark=secrets.token_hex(16))
         if mark is None:
             raise NotWanted
         return mark
 
     async def name(self, upload_id: str) -> None:
         """Commit the upload's id."""
-        await queries().name_upload(self._context.pool, id=self._upload, upload_id=upload_id)
+        self._upload_id = upload_id
+        await queries().name_upload(self._context.pool, **self._row, upload_id=upload_id)
 
     async def doubt(self) -> None:
         """Commit that there may be one more under the same key."""
@@ -130,7 +133,7 @@ class OutputOrder:
     async def leave(self) -> None:
         """Commit that somebody has to abort the upload later."""
         try:
-            await queries().leave_upload(self._context.pool, id=self._upload)
+            await queries().leave_upload(self._context.pool, **self._row, upload_id=self._upload_id)
         except DATABASE_AWAY as error:
             self._say_not_noted(error)
 

@@ -25,9 +25,9 @@ from tests.engine.large import (
     large_world,
     open_uploads,
 )
-from tests.faulty_s3 import ACCESS_DENIED, INTERNAL_ERROR, Cut, FaultyS3
+from tests.faulty_s3 import ACCESS_DENIED, INTERNAL_ERROR, Cut, FaultyS3, Stall
 from tests.outputs.flowing import Source, flowing
-from tests.world import destination
+from tests.world import destination, until
 
 
 @pytest.fixture
@@ -165,4 +165,27 @@ async def test_an_upload_that_was_swept_under_its_worker_is_begun_anew(driven: D
         await copying
         job = await driven.job(job)
         assert (job["status"], driven.keys()) == ("copying", [])
-        await check_stored(driven, await driven.drive(job), LARGE)
+        await check_stored(driven, await driven.drive(job), LARGE, swept=True)
+
+
+async def test_what_is_created_after_its_row_was_swept_is_known_all_the_same(
+    driven: Driven, faulty_s3: FaultyS3
+) -> None:
+    """A worker is stopped right before it creates an upload, taken for dead, and then broken off in the middle of it."""
+    there = destination(driven.s3, driven.bucket, endpoint_url=faulty_s3.endpoint_url)
+    assert (await driven.client.put("/v1/destinations/acme?check=false", json=there)).is_success
+    stall = faulty_s3.inject(Stall("answer"), "CreateMultipartUpload", times=1)
+    async with flowing(Source(LARGE)) as source:
+        job = await copying_from(driven, source)
+        copying = asyncio.create_task(copy(driven.context, uuid(job)))
+
+        async def created() -> bool:
+            return stall.hits == 1 and open_uploads(driven) != []
+
+        await until(created)
+        assert await driven.sql("DELETE FROM uploads RETURNING id") != []
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+        assert open_uploads(driven) != []
+        await sweep_uploads(driven.context)
+        await check_stored(driven, await driven.copy(job), LARGE)

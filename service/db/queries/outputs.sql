@@ -104,9 +104,11 @@ WITH marked AS (
 )
 SELECT mark FROM marked;
 
--- name: name_upload(id, upload_id)!
--- It was created, and this is what the bucket calls it.
-UPDATE uploads SET upload_id = :upload_id WHERE id = :id;
+-- name: name_upload(id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, upload_id)!
+-- It was created, and this is what the bucket calls it. A worker that was stopped in between may find its row swept away.
+INSERT INTO uploads (id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, upload_id)
+VALUES (:id, :job_id, :index, :destination_id, :bucket, :region, :endpoint_url, :key, :worker_id, :upload_id)
+ON CONFLICT (id) DO UPDATE SET upload_id = excluded.upload_id;
 
 -- name: doubt_upload(id, beside)!
 -- There may be another upload beside this one, by a request that was sent twice.
@@ -118,9 +120,11 @@ WHERE id = :beside;
 -- It is completed, aborted or given up.
 DELETE FROM uploads WHERE id = :id;
 
--- name: leave_upload(id)!
+-- name: leave_upload(id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, upload_id)!
 -- It could not be aborted: the sweep does it.
-UPDATE uploads SET due_at = now() WHERE id = :id;
+INSERT INTO uploads (id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, upload_id, due_at)
+VALUES (:id, :job_id, :index, :destination_id, :bucket, :region, :endpoint_url, :key, :worker_id, :upload_id, now())
+ON CONFLICT (id) DO UPDATE SET due_at = now();
 
 -- name: take_left_uploads(silence, limit)
 -- Uploads that nobody is at any more, each put off until it is somebody's turn to try again. Those into the spool are not
