@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
 
 from service.demo.s3server import S3Server
 from tests.aws import moto, sts
@@ -14,6 +15,11 @@ from tests.s3server import bucket, free_buckets, s3_server
 from tests.world import World, running_world
 
 __all__ = ["bucket", "database_url", "faulty_s3", "free_buckets", "moto", "postgres", "s3_server", "sts", "world"]
+
+
+# A slow machine is no mistake of the code's: a time never decides a test.
+settings.register_profile("timeless", settings(), deadline=None)
+settings.load_profile("timeless")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 _OVERTAKEN = 32  # times that one who waits may be overtaken by those who came later
 
 
+# Files that are being opened at a time: as many as a process copies by default. Each has half a MiB of buffers.
+_OPENINGS = 64
+
+
 class NoRoom(Exception):  # noqa: N818 - reads as what happened
     """There is no memory now. size: how much was wanted."""
 
@@ -58,6 +62,7 @@ class MemoryBudget:
 
     def __init__(self, total: int, *, watch: Callable[[int, int], None] | None = None) -> None:
         """Make a budget of `total` bytes. watch: told the bytes held and the number of waiters whenever they change."""
+        self.openings = asyncio.Semaphore(_OPENINGS)
         self.total = total
         self.held = 0
         self._held_by: Counter[Hashable] = Counter()

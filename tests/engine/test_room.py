@@ -64,3 +64,20 @@ async def test_memory_goes_to_the_job_that_holds_none_before_one_gets_more(shaky
     await asyncio.gather(*copies)
     *first, last = _written(shaky)
     assert (sorted(first), last) == (sorted([two["id"], one["id"]]), two["id"])
+
+
+async def test_so_many_files_are_opened_at_a_time_and_the_next_one_once_one_has_its_memory(shaky: Shaky) -> None:
+    budget = shaky.driven.context.budget
+    budget.openings = asyncio.Semaphore(0)
+    jobs = [await shaky.copying("small") for _ in range(2)]
+    before = shaky.files.connections
+    copies = [asyncio.create_task(copy(shaky.driven.context, uuid(job))) for job in jobs]
+
+    async def both_wait() -> bool:
+        return len(budget.openings._waiters or ()) == 2
+
+    await until(both_wait)
+    assert shaky.files.connections == before
+    budget.openings.release()
+    await asyncio.gather(*copies)
+    assert sorted(_written(shaky)) == sorted(job["id"] for job in jobs)

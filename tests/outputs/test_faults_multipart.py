@@ -17,7 +17,7 @@ from service.outputs.s3_clients import Buckets
 from service.outputs.spec import BucketSpec
 from tests.faulty_s3 import Cut, Drip, Error, FaultyS3, Stall
 
-SECONDS = 0.5  # for a request; the whole of a test takes a few of them
+SECONDS = 2.0  # for a request: enough for one that is answered, on a busy machine too
 PARTS = [bytes(5 * 2**20), b"the end"]
 WHOLE = b"".join(PARTS)
 
