@@ -167,6 +167,37 @@ class DeliverySettings(Section):
         min_length=1,
         max_length=20,
     )
+    timeout_seconds: float = Field(
+        15, gt=0, le=60, description="How long an endpoint may take to answer, everything included."
+    )
+    concurrency: int = Field(128, ge=1, description="Deliveries one process has under way at a time.")
+    endpoint_concurrency: int = Field(
+        16, ge=1, description="Deliveries under way to one subscription at a time, over all processes."
+    )
+    breaker_failures: int = Field(
+        5, ge=1, description="Failures in a row after which an endpoint is left alone for a while."
+    )
+    breaker_first_seconds: float = Field(
+        5, gt=0, description="The first such pause; it doubles while nothing gets through."
+    )
+    breaker_max_seconds: float = Field(300, gt=0, description="The longest such pause.")
+    max_retry_after_seconds: float = Field(
+        21_600, ge=0, description="The longest pause that an endpoint may ask for with Retry-After."
+    )
+    warn_after_seconds: float = Field(
+        86_400,
+        gt=0,
+        description="An endpoint that has only failed for this long is told of, with subscription.failing.",
+    )
+    disable_after_seconds: float = Field(
+        5 * 86_400, gt=0, description="An endpoint that has only failed for this long is disabled."
+    )
+    response_bytes: int = Field(
+        1024, ge=0, le=65_536, description="How much of an endpoint's answer is kept, in bytes."
+    )
+    link_seconds: int = Field(
+        86_400, ge=60, le=604_800, description="How long the links in a body of a provider's own shape are good."
+    )
     _lists = field_validator("retry_schedule", mode="before")(split_list)
 
     @field_validator("retry_schedule")
@@ -175,6 +206,23 @@ class DeliverySettings(Section):
         if any(not 0 <= pause < float("inf") for pause in pauses):
             raise ValueError("every pause must be a number of seconds, 0 or more")
         return pauses
+
+
+class EventSettings(Section):
+    """How events are read as they happen."""
+
+    streams: int = Field(
+        12_000, ge=1, description="Streams of events (SSE) one process has open at a time; more get 503."
+    )
+    streams_per_account: int = Field(12_000, ge=1, description="Of these, an account's; more get 429.")
+    comment_seconds: float = Field(
+        15, gt=0, le=300, description="Pause after which a quiet stream gets a comment line."
+    )
+    stream_seconds: float = Field(
+        3600, gt=0, description="A stream ends after this time, and the client resumes it: so a revoked key ends, too."
+    )
+    stream_events: int = Field(256, ge=1, description="Events that wait for a slow reader before it is cut off.")
+    send_seconds: float = Field(30, gt=0, description="A reader that takes nothing for this long is cut off.")
 
 
 class EngineSettings(Section):
@@ -241,6 +289,7 @@ class Settings(Section):
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    events: EventSettings = Field(default_factory=EventSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     aws_principal: str | None = Field(

@@ -67,7 +67,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database(settings))
         await check_schema(settings, dsn)
-        pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds)
+        pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds, source=settings.public_url)
         stack.push_async_callback(pool.close)
         service = await _compose(stack, settings, role, pool, dsn)
         _say_what_is_missing(settings)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from service.db.pool import Connection, Pool, transaction
 from service.db.sql import queries
-from service.engine.ledger import event_json
+from service.events.body import event_json
 from service.events.endings import Endings
 from service.ids import show
 from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
@@ -105,7 +105,7 @@ class Reading:
     async def list_events(self, job_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
         """Return a job's events after a sequence number, in order."""
         rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
-        return [event_json(row, self.source) async for row in rows]
+        return [event_json(row) async for row in rows]
 
     async def list_callbacks(self, job: Job, after: UUID | None, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
         """Return what came for a job, oldest first; of the bodies only what they claim, for they hold secrets."""

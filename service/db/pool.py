@@ -51,12 +51,15 @@ async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=from_json)
 
 
-async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay", silence: float = 12.0) -> Pool:
+async def open_pool(
+    dsn: str, *, size: int = 16, name: str = "genrelay", silence: float = 12.0, source: str | None = None
+) -> Pool:
     """Open a pool of up to `size` connections; JSON columns are Python values, times are aware and in UTC.
 
     silence: seconds after which PostgreSQL ends a transaction in which nothing happens. Ours wait for nobody, so its
     process has been stopped, and others want the rows that it has locked. After twice as long it ends any transaction:
     one whose statement is only half sent does not count as idle.
+    source: what events that are written here name as theirs (a column's default reads it).
     """
 
     async def set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -73,7 +76,8 @@ async def open_pool(dsn: str, *, size: int = 16, name: str = "genrelay", silence
         init=set_up,
         reset=_leave_as_is,
         server_settings={"application_name": name, "timezone": "UTC", "synchronous_commit": "on"}
-        | {"idle_in_transaction_session_timeout": f"{round(silence * 1000)}ms"},
+        | {"idle_in_transaction_session_timeout": f"{round(silence * 1000)}ms"}
+        | ({"genrelay.source": source} if source else {}),
     )
 
 

@@ -18,6 +18,7 @@ from service.engine.context import Context
 from service.engine.idempotency import Taken, claim
 from service.engine.ledger import SUBMIT, enqueue
 from service.engine.line import join_at_once
+from service.engine.nearby import wrote_events
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
@@ -205,4 +206,5 @@ async def _insert(
         time=job.created_at,
         data={"sequence": 1, "job": job_json(job, [])},
     )
+    wrote_events()
     return job

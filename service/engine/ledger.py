@@ -18,10 +18,10 @@ from pgqueuer import Queries
 from service import metrics
 from service.db.pool import Connection
 from service.db.sql import queries
-from service.engine.nearby import after_commit, hint
-from service.ids import new_uuid, show
+from service.engine.nearby import after_commit, hint, wrote_events
+from service.ids import new_uuid
 from service.jobs.lifecycle import ENDED, EventType, Happening, Status, decide
-from service.jobs.model import Job, Output, first_loss, job_json, moment, read_job, read_output
+from service.jobs.model import Job, Output, first_loss, job_json, read_job, read_output
 
 SUBMIT, LOOK_UP, SETTLE, COPY = "submit", "look_up", "settle", "copy"
 TASK_OF = {Status.QUEUED: SUBMIT, Status.SUBMITTING: SUBMIT, Status.RUNNING: LOOK_UP, Status.COPYING: COPY}
@@ -173,6 +173,8 @@ async def _save(
     )
     if saved is None:
         raise RuntimeError("a locked job changed its version")
+    if told:
+        wrote_events()
     return after
 
 
@@ -236,18 +238,3 @@ async def enqueue_all(task: str, connection: Connection, job_ids: Sequence[UUID]
     if left:
         queue = Queries.from_asyncpg_connection(connection)  # type: ignore[arg-type]
         await queue.enqueue([task] * len(left), [job_id.bytes for job_id in left], [0] * len(left))
-
-
-def event_json(row: Any, source: str) -> dict[str, Any]:
-    """Return a row of `events` as a CloudEvent."""
-    job = row["data"]["job"]
-    return {
-        "specversion": "1.0",
-        "id": show("evt", row["id"]),
-        "source": source,
-        "type": row["type"],
-        "subject": job["id"],
-        "time": moment(row["time"]),
-        "datacontenttype": "application/json",
-        "data": row["data"],
-    }

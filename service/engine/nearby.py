@@ -28,6 +28,8 @@ class Nearby:
         self._free: dict[str, int] = {}
         self._kind_of: Mapping[str, str] = {}
         self._running: set[asyncio.Task[None]] = set()
+        # Called after every commit that has written events: whoever gives them their places and delivers them.
+        self.on_events: list[Callable[[], None]] = []
 
     def open(self, run: Run, room: Mapping[str, int], kind_of: Mapping[str, str]) -> None:
         """Take tasks from now on. room: how many of a kind at a time. kind_of: each task's kind."""
@@ -85,6 +87,7 @@ class _Hints:
         self._nearby = nearby
         self._held: list[tuple[str, UUID]] = []
         self.after: list[Callable[[], None]] = []
+        self.has_events = False
 
     def take(self, task: str, job_id: UUID) -> bool:
         if (task, job_id) in self._held:
@@ -99,6 +102,9 @@ class _Hints:
             self._nearby.begin(task, job_id)
         for act in self.after:
             act()
+        if self.has_events:
+            for act in self._nearby.on_events:
+                act()
 
     def drop(self) -> None:
         for task, _ in self._held:
@@ -129,6 +135,13 @@ def after_commit(act: Callable[[], None]) -> None:
     hints = _open.get()
     if hints is not None:
         hints.after.append(act)
+
+
+def wrote_events() -> None:
+    """Say that the open transaction has written events; once it has committed, they go on their way without delay."""
+    hints = _open.get()
+    if hints is not None:
+        hints.has_events = True
 
 
 def hint(task: str, job_id: UUID) -> bool:
