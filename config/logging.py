@@ -18,13 +18,14 @@ _SECRETS = (
     (re.compile(r"(/v1/callbacks/[a-z0-9_-]+/)[A-Za-z0-9_=-]+"), r"\1…"),
     (re.compile(r"(?i)(bearer\s+)[^\s\"']+"), r"\1…"),
     (re.compile(r"(postgres(?:ql)?://[^:/@\s]*:)[^@\s]*@"), r"\1…@"),
+    (re.compile(r"\b(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), r"\1…"),
 )
 
 
 def scrub(text: str) -> str:
     """Return the text without what looks like a secret."""
     # Most of what is logged is a number, an id or a word: those can't hold any of it.
-    if len(text) < 8 or ("/" not in text and " " not in text):
+    if len(text) < 8 or ("/" not in text and " " not in text and not text.startswith("whs")):
         return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)

@@ -198,6 +198,9 @@ class DeliverySettings(Section):
     link_seconds: int = Field(
         86_400, ge=60, le=604_800, description="How long the links in a body of a provider's own shape are good."
     )
+    subscriptions_per_account: int = Field(
+        1000, ge=0, description="Subscriptions an account may have; the webhooks of its jobs don't count."
+    )
     _lists = field_validator("retry_schedule", mode="before")(split_list)
 
     @field_validator("retry_schedule")

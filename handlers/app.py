@@ -9,12 +9,16 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from handlers.callbacks import PATTERN, PREFIX, ReceiveCallback
+from handlers.deliveries import Deliveries
 from handlers.destinations import Destinations
 from handlers.edge import Edge, show_http_exception
+from handlers.events import Events
 from handlers.health import Health
 from handlers.jobs import Jobs
 from handlers.problems import explain
 from handlers.providers import Providers
+from handlers.signing import Signing
+from handlers.subscriptions import Subscriptions
 from handlers.webhook_checks import MakeWebhookCheck
 from service.app import Service
 
@@ -63,7 +67,9 @@ def _health_routes(service: Service) -> list[BaseRoute]:
 
 
 def _api_routes(service: Service) -> list[BaseRoute]:
-    jobs, destinations = Jobs(service), Destinations(service)
+    jobs, destinations, events = Jobs(service), Destinations(service), Events(service)
+    signing = Signing(service)
+    subscriptions, deliveries = Subscriptions(service), Deliveries(service)
     return [
         Route("/v1/jobs", jobs.create, methods=["POST"]),
         Route("/v1/jobs", jobs.list, methods=["GET"]),
@@ -71,9 +77,10 @@ def _api_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/jobs/{id}/cancel", jobs.cancel, methods=["POST"]),
         Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
         Route("/v1/jobs/{id}/copy", jobs.copy, methods=["POST"]),
-        Route("/v1/jobs/{id}/events", jobs.events, methods=["GET"]),
+        Route("/v1/jobs/{id}/events", events.of_job, methods=["GET"]),
         Route("/v1/jobs/{id}/callbacks", jobs.callbacks, methods=["GET"]),
         Route("/v1/jobs/{id}/outputs/{index}", jobs.output, methods=["GET"]),
+        Route("/v1/events", events.of_account, methods=["GET"]),
         Route("/v1/destinations", destinations.list, methods=["GET"]),
         Route("/v1/destinations/{name}", destinations.put, methods=["PUT"]),
         Route("/v1/destinations/{name}", destinations.get, methods=["GET"]),
@@ -81,6 +88,27 @@ def _api_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/destinations/{name}/check", destinations.check, methods=["POST"]),
         Route("/v1/destinations/{name}/events", destinations.events, methods=["GET"]),
         Route("/v1/destinations/{name}/policy", destinations.policy, methods=["GET"]),
+        Route("/v1/subscriptions", subscriptions.create, methods=["POST"]),
+        Route("/v1/subscriptions", subscriptions.list, methods=["GET"]),
+        Route("/v1/subscriptions/{id}", subscriptions.get, methods=["GET"]),
+        Route("/v1/subscriptions/{id}", subscriptions.patch, methods=["PATCH"]),
+        Route("/v1/subscriptions/{id}", subscriptions.delete, methods=["DELETE"]),
+        Route("/v1/subscriptions/{id}/enable", subscriptions.enable, methods=["POST"]),
+        Route("/v1/subscriptions/{id}/disable", subscriptions.disable, methods=["POST"]),
+        Route("/v1/subscriptions/{id}/secret", subscriptions.secret, methods=["GET"]),
+        Route("/v1/subscriptions/{id}/secret/rotate", subscriptions.rotate_secret, methods=["POST"]),
+        Route("/v1/subscriptions/{id}/test", subscriptions.test, methods=["POST"]),
+        Route("/v1/subscriptions/{id}/policy", subscriptions.policy, methods=["GET"]),
+        Route("/v1/subscriptions/{id}/deliveries", subscriptions.deliveries, methods=["GET"]),
+        Route("/v1/subscriptions/{id}/recover", subscriptions.recover, methods=["POST"]),
+        Route("/v1/deliveries", deliveries.list, methods=["GET"]),
+        Route("/v1/deliveries/{id}", deliveries.get, methods=["GET"]),
+        Route("/v1/deliveries/{id}/resend", deliveries.resend, methods=["POST"]),
+        Route("/v1/account/webhook-secret", signing.secret, methods=["GET"]),
+        Route("/v1/account/webhook-secret/rotate", signing.rotate_secret, methods=["POST"]),
+        Route("/v1/account/signing-key", signing.key, methods=["GET"]),
+        Route("/v1/account/signing-key/rotate", signing.rotate_key, methods=["POST"]),
+        Route("/.well-known/jwks.json", signing.key_set, methods=["GET"]),
         Route("/v1/providers", Providers(service).list, methods=["GET"]),
         Route("/v1/webhook-checks", MakeWebhookCheck(service).create, methods=["POST"]),
         Route("/problems/{code}", explain, methods=["GET"]),

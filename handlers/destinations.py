@@ -15,7 +15,9 @@ from handlers.bodies import read_body, read_json
 from handlers.problems import invalid, not_found
 from handlers.query import Query, page, read_flag
 from service.app import Service
+from service.aws.auth import ambient_rule
 from service.db.sql import queries
+from service.engine.nearby import wrote_events
 from service.ids import new_uuid
 from service.net import Refused, check_url
 from service.net.policy import GuardPolicy
@@ -25,7 +27,6 @@ from service.outputs.destinations import (
     NAME,
     NAME_RULE,
     Target,
-    ambient_rule,
     destination_json,
     encrypt_secret,
     read_target,
@@ -130,7 +131,10 @@ class Destinations:
     async def _check(self, row: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
         """Check a destination within so many seconds; returns its row with what came of it, and the report."""
         steps = await self._try(row, seconds)
-        now = await record_check(self._service.pool, row, steps)
+        async with self._service.context.transaction() as connection:
+            now = await record_check(connection, row, steps)
+            if now is not None and now.get("event") is not None:
+                wrote_events()
         return now or row, {"ok": all(step.ok for step in steps), "steps": [step.as_json() for step in steps]}
 
     async def _try(self, row: Any, seconds: float) -> Sequence[Step]:

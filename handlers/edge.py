@@ -83,6 +83,9 @@ class _Request:
         route = _route(self._scope)
         metrics.REQUESTS.labels(route, str(self.status)).inc()
         if not self._scope["path"].startswith(_QUIET):
+            # A stream's status says how it began; why it has ended is told beside it.
+            ended = self._scope["state"].get("ended")
+            more = {} if ended is None else {"ended": ended}
             log.info(
                 "request.handled",
                 request_id=self.id,
@@ -90,6 +93,7 @@ class _Request:
                 route=route,
                 status=self.status,
                 seconds=round(time.perf_counter() - self._began, 4),
+                **more,
             )
 
 

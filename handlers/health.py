@@ -26,7 +26,7 @@ class Health:
 
     async def ready(self, _request: Request) -> Response:
         """Say whether requests can be served: the database answers and the listener listens."""
-        checks = {"database": await self._database(), "listener": self._service.endings.listening}
+        checks = {"database": await self._database(), "listener": self._service.listener.listening}
         if self._service.engine is not None:
             checks["workers"] = self._service.engine.healthy and not self._service.engine.stopping
         ok = all(checks.values())

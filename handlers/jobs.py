@@ -12,17 +12,18 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from handlers.accept import asks_for_json
 from handlers.auth import account_of
 from handlers.bodies import read_body, read_json, told_length
 from handlers.problems import Problem, invalid, not_found
-from handlers.query import MAX_WAIT, Query, page, read_flag, read_seconds, read_time
+from handlers.query import MAX_WAIT, Query, page, read_flag, read_path_id, read_seconds, read_time
 from service.app import Service
 from service.engine.commands import cancel, retry
 from service.engine.copies import copy_job, read_copy_request
 from service.engine.idempotency import Taken, digest_request
 from service.engine.intake import find_more_mistakes, take_in
 from service.engine.links import make_link
-from service.ids import BadId, read, show
+from service.ids import show
 from service.jobs.lifecycle import Status
 from service.jobs.model import Job, Output, job_json, moment
 from service.jobs.request import read_request
@@ -35,7 +36,6 @@ _BIG = 256 * 1024  # bytes
 _COPIES = 3
 _BODIES_AT_ONCE = 4  # of the largest size
 _READ_SECONDS = 120
-_NEVER = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
 
@@ -62,7 +62,8 @@ class Jobs:
         headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
         if taken.replayed:
             headers["Idempotency-Replayed"] = "true"
-        shown = await self._reading.show_job(taken.job) if outputs is None else job_json(taken.job, outputs)
+        outputs = await self._reading.list_outputs(taken.job.id) if outputs is None else outputs
+        shown = job_json(taken.job, outputs)
         return JSONResponse(shown, 202, headers)
 
     def _room_for(self, request: Request) -> AbstractAsyncContextManager[object]:
@@ -87,7 +88,7 @@ class Jobs:
     async def get(self, request: Request) -> Response:
         """Show a job, after waiting for its end if asked to."""
         account = await account_of(self._service, request)
-        job_id = _job_id(request)
+        job_id = read_path_id(request, "job")
         query = Query(request)
         wait = query.take("wait", read_seconds, "must be whole seconds")
         query.end()
@@ -121,13 +122,13 @@ class Jobs:
     async def cancel(self, request: Request) -> Response:
         """Cancel a job."""
         account = await account_of(self._service, request)
-        job = await cancel(self._service.context, account, _job_id(request))
+        job = await cancel(self._service.context, account, read_path_id(request, "job"))
         return JSONResponse(await self._reading.show_job(job))
 
     async def retry(self, request: Request) -> Response:
         """Begin the next run of a failed or canceled job."""
         account = await account_of(self._service, request)
-        job_id = _job_id(request)
+        job_id = read_path_id(request, "job")
         accept = await _read_acceptance(request)
         job = await retry(self._service.context, account, job_id, accept_second_charge=accept)
         return JSONResponse(await self._reading.show_job(job), 202, {"Location": f"/v1/jobs/{show('job', job.id)}"})
@@ -135,7 +136,7 @@ class Jobs:
     async def copy(self, request: Request) -> Response:
         """Store the outputs of a job that has ended in another destination: 202 with the new job."""
         account = await account_of(self._service, request)
-        key, job_id = _idempotency_key(request), _job_id(request)
+        key, job_id = _idempotency_key(request), read_path_id(request, "job")
         # A stranger's job is not there, whatever is wrong with the request.
         job = await self._own(account, job_id)
         if job is None:
@@ -148,17 +149,6 @@ class Jobs:
         return await self._accepted(
             await copy_job(self._service.context, account, job_id, wanted, key=key, digest=digest)
         )
-
-    async def events(self, request: Request) -> Response:
-        """List a job's events in order."""
-        job = await self._require(request)
-        query = Query(request)
-        limit = query.take_limit()
-        cursor = query.take("cursor", _sequence, "must be a next_cursor of this list")
-        after = query.take("after", _sequence, "must be the sequence number of an event")
-        query.end()
-        rows = await self._reading.list_events(job.id, max(cursor or 0, after or 0), limit + 1)
-        return JSONResponse(page([(str(row["data"]["sequence"]), row) for row in rows], limit))
 
     async def callbacks(self, request: Request) -> Response:
         """List what the provider sent for a job, redacted, with each verdict."""
@@ -179,7 +169,7 @@ class Jobs:
         seconds = _LINK_SECONDS if wanted is None else wanted
         link = await make_link(self._service.context, job, output, seconds)
         headers = {"Cache-Control": "no-store", "Vary": "Accept"}
-        if _asks_for_json(request):
+        if asks_for_json(request):
             return JSONResponse({"url": link.url, "expires_at": moment(link.expires_at)}, headers=headers)
         return RedirectResponse(link.url, 307, headers)
 
@@ -197,7 +187,7 @@ class Jobs:
 
     async def _require(self, request: Request) -> Job:
         account = await account_of(self._service, request)
-        job = await self._own(account, _job_id(request))
+        job = await self._own(account, read_path_id(request, "job"))
         if job is None:
             raise not_found("job")
         return job
@@ -208,30 +198,10 @@ def _read(given: Any, providers: Mapping[str, Provider]) -> tuple[Any, bytes]:
     return wanted, b"" if isinstance(wanted, list) else digest_request(given)
 
 
-def _job_id(request: Request) -> UUID:
-    try:
-        return read("job", request.path_params["id"])
-    except BadId:
-        raise not_found("job") from None
-
-
-def _sequence(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise ValueError
-    return int(text)
-
-
 def _link_seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not _SHORTEST <= int(text) <= _LONGEST:
         raise ValueError
     return int(text)
-
-
-def _asks_for_json(request: Request) -> bool:
-    accepted = request.headers.get("accept", "").lower()
-    offers = [part.partition(";") for part in accepted.split(",")]
-    # A weight of zero means: not this one.
-    return any(kind.strip() == "application/json" and not _NEVER.search(rest) for kind, _, rest in offers)
 
 
 def _prefer_wait(request: Request) -> int | None:

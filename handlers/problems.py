@@ -11,10 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.callbacks.inbox import InboxUnavailableError
+from service.crypto import UndecryptableError
 from service.db.pool import DATABASE_AWAY
 from service.engine.commands import NoSuchJobError, NotPossibleError
 from service.engine.idempotency import KeyBusyError, KeyReusedError
 from service.engine.intake import InvalidRequestError
+from service.events.recovery import NoSuchDeliveryError, NotDeliverableError
+from service.events.subscriptions import SubscriptionRefusedError
 from service.outputs.errors import OutputError
 from service.providers.contract import Mistake
 
@@ -39,6 +42,12 @@ TITLES = {
     "destination_deleted": "The destination has been deleted",
     "destination_trouble": "The destination can't be used",
     "too_many_checks": "Checks are under way",
+    "subscription_of_jobs": "The subscription stands for the webhook of jobs",
+    "not_signed": "Its deliveries are not signed",
+    "no_sink": "The subscription has no sink",
+    "too_many_subscriptions": "The account has as many subscriptions as it may have",
+    "subscription_stopped": "The subscription takes nothing",
+    "too_many_streams": "Streams are open already",
     "unavailable": "The service can't do this right now",
     "internal": "Something went wrong on our side",
 }
@@ -64,6 +73,16 @@ EXPLANATIONS = {
     "destination_trouble": "`detail` says what the bucket answered and what to change.",
     "too_many_checks": "A check sends jobs and waits for callbacks, so few run at once, and one per account. Repeat it after "
     "`Retry-After` seconds.",
+    "too_many_streams": "An account may have so many streams of events open at a time. Close one, or repeat the request after "
+    "`Retry-After` seconds.",
+    "subscription_of_jobs": "It was made by jobs that name its URL as their `webhook`. It can be disabled, enabled, tested and "
+    "deleted; what is delivered to it is said by the jobs, and it is signed with the account's own secret, "
+    "`/v1/account/webhook-secret`. For more make a subscription of your own with the same URL.",
+    "subscription_stopped": "It is disabled or deleted. Enable it first, with `POST /v1/subscriptions/{id}/enable`.",
+    "not_signed": "Only webhooks have a secret. What is sent to a queue, topic or bus comes from AWS's own hands.",
+    "no_sink": "Only a queue, topic or bus needs policies of AWS. A webhook is let in by the signature of what it gets.",
+    "too_many_subscriptions": "Delete one that is not needed any more, or let one hear of more with patterns in "
+    "`event_types`. The limit is a setting of the service.",
     "unavailable": "The database is away, a limit is reached, or the service is about to stop. Repeat the request after "
     "`Retry-After` seconds.",
     "internal": "It was logged under the request's id.",
@@ -132,6 +151,15 @@ def decide_problem(error: Exception) -> Problem:
             return error
         case InvalidRequestError(mistakes=mistakes):
             return invalid(*mistakes)
+        case NoSuchJobError():
+            return not_found("job")
+        case NoSuchDeliveryError():
+            return not_found("delivery")
+    return _decide_conflict(error) or _decide_trouble(error)
+
+
+def _decide_conflict(error: Exception) -> Problem | None:
+    match error:
         case KeyReusedError():
             return Problem(422, "idempotency_key_reused", "Idempotency-Key: it was used with another body")
         case KeyBusyError():
@@ -141,14 +169,21 @@ def decide_problem(error: Exception) -> Problem:
                 "a request with the same Idempotency-Key is under way",
                 headers={"Retry-After": "1"},
             )
-        case NoSuchJobError():
-            return not_found("job")
-        case NotPossibleError(code=code):
+        case NotPossibleError(code=code) | SubscriptionRefusedError(code=code):
             return Problem(409, code, str(error))
+        case NotDeliverableError():
+            return Problem(409, "subscription_stopped", str(error))
         case OutputError(message=message, hint=hint):
             return Problem(409, "destination_trouble", f"{message}. {hint}")
+    return None
+
+
+def _decide_trouble(error: Exception) -> Problem:
+    match error:
         case InboxUnavailableError():
             return unavailable("the callback could not be stored")
+        case UndecryptableError():
+            return unavailable("the secret can't be read: GENRELAY_SECRET_KEY lacks the key that it was encrypted with")
     if isinstance(error, DATABASE_AWAY):
         return unavailable("the database is away")
     return Problem(500, "internal", "it was logged under this request's id")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from handlers.problems import invalid
+from handlers.problems import invalid, not_found
 from service.ids import BadId, read
 from service.providers.contract import Mistake
 
@@ -30,8 +30,10 @@ class Query:
     def take(self, name: str, parse: Callable[[str], T], rule: str) -> T | None:
         """Return a parameter parsed, None when it is absent or wrong."""
         text = self._given.pop(name, None)
-        if text is None:
-            return None
+        return None if text is None else self.check(name, text, parse, rule)
+
+    def check(self, name: str, text: str, parse: Callable[[str], T], rule: str) -> T | None:
+        """Return a text parsed, None when it is wrong; for what did not come in the query, but counts as if it had."""
         try:
             return parse(text)
         except (ValueError, OverflowError):
@@ -75,6 +77,14 @@ class Query:
         self._mistakes += [Mistake(_printable(name), "unknown parameter") for name in self._given]
         if self._mistakes:
             raise invalid(*self._mistakes)
+
+
+def read_path_id(request: Request, what: str) -> UUID:
+    """Return the id in the request's path; raises Problem 404 when it is none of this prefix."""
+    try:
+        return read(what, request.path_params["id"])
+    except BadId:
+        raise not_found(what) from None
 
 
 def _between(text: str, least: int, most: int) -> int:
@@ -127,4 +137,4 @@ def page(rows: list[tuple[str, Any]], limit: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["MAX_WAIT", "BadId", "Query", "page", "read_flag", "read_seconds", "read_time"]
+__all__ = ["MAX_WAIT", "BadId", "Query", "page", "read_flag", "read_path_id", "read_seconds", "read_time"]

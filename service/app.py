@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,11 +26,22 @@ from service.engine.gates import Gates
 from service.engine.ledger import SETTLE, enqueue_all
 from service.engine.nearby import transaction
 from service.engine.pulse import Pulse
+from service.engine.receivers import provider_body
 from service.engine.worker import Engine
+from service.events.delivering import Deliverer
 from service.events.endings import Endings
+from service.events.feed import Feed
+from service.events.hub import Hub
+from service.events.letter import Channel
+from service.events.listening import Listener
+from service.events.placing import Placer
+from service.events.signers import Signers
+from service.events.sinks.channel import SinkChannel, sink_clients
+from service.events.webhooks import WebhookChannel, delivery_client
 from service.ids import new_uuid
 from service.net import GuardPolicy, guarded_client
 from service.net.calls import provider_client
+from service.net.lookups import Lookups
 from service.outputs.memory import MemoryBudget
 from service.outputs.s3_clients import Buckets
 from service.outputs.spool import make_spool
@@ -50,10 +61,14 @@ class Service:
     pool: Pool
     dsn: str
     keyring: Keyring
+    signers: Signers
+    channels: Mapping[str, Channel]
     context: Context
     accounts: Accounts
     inbox: Inbox
     endings: Endings
+    listener: Listener
+    feed: Feed
     reading: Reading
     engine: Engine | None
 
@@ -76,7 +91,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
 
 
 async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: Pool, dsn: str) -> Service:
-    endings = Endings(dsn)
+    endings = Endings()
     policy = GuardPolicy(tuple(settings.allowed_private_subnets))
     buckets = Buckets(policy)
     stack.push_async_callback(buckets.aclose)
@@ -111,21 +126,85 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
         partial(enqueue_all, SETTLE),
         kept_per_run=settings.callbacks.kept_per_run,
     )
-    engine = await _start_engine(stack, context, dsn) if role in {"all", "worker"} else None
-    endings.also["genrelay_line"] = context.gates.heard
-    endings.start()
-    stack.push_async_callback(endings.stop)
+    feed = _start_feed(stack, context)
+    signers = Signers(pool, context.keyring)
+    channels = await _open_channels(stack, context, signers)
+    deliverer = _make_deliverer(context, channels) if role in {"all", "worker"} else None
+    engine = None if deliverer is None else await _start_engine(stack, context, dsn, deliverer)
+    listener = _listen(stack, dsn, context, feed.hub, deliverer)
     inbox.start()
     stack.push_async_callback(inbox.stop)
     source = settings.public_url or "genrelay"
     return Service(
-        role, settings, pool, dsn, context.keyring, context, accounts, inbox, endings,
-        Reading(pool, endings, source), engine,
+        role, settings, pool, dsn, context.keyring, signers, channels, context, accounts, inbox, endings, listener,
+        feed, Reading(pool, endings, source), engine,
     )  # fmt: skip
 
 
-async def _start_engine(stack: AsyncExitStack, context: Context, dsn: str) -> Engine:
-    engine = Engine(context, dsn)
+def _start_feed(stack: AsyncExitStack, context: Context) -> Feed:
+    # Stopped after everything that writes events.
+    placer = Placer(context.pool)
+    context.nearby.on_events.append(placer.kick)
+    placer.start()
+    stack.push_async_callback(placer.stop)
+    hub = Hub(context.pool)
+    hub.start()
+    stack.push_async_callback(hub.stop)
+    return Feed(context.pool, hub, placer, context.settings.events.stream_events)
+
+
+async def _open_channels(stack: AsyncExitStack, context: Context, signers: Signers) -> Mapping[str, Channel]:
+    settings = context.settings
+    policy = GuardPolicy(tuple(settings.allowed_private_subnets))
+    # Any account may name any host: a name server that never answers must not hold up more than deliveries to its names.
+    lookups = Lookups()
+    stack.callback(lookups.close)
+    client = await stack.enter_async_context(delivery_client(policy, settings.delivery, resolver=lookups.find))
+    sinks = sink_clients(settings, roles=context.buckets.roles, resolver=lookups.find)
+    stack.push_async_callback(sinks.aclose)
+    return {
+        "url": WebhookChannel(client, signers, context.keyring, settings.delivery),
+        "sink": SinkChannel(sinks, context.keyring, settings),
+    }
+
+
+def _make_deliverer(context: Context, channels: Mapping[str, Channel]) -> Deliverer:
+    deliverer = Deliverer(
+        context.pool,
+        context.worker_id,
+        context.settings.delivery,
+        channels=channels,
+        provider_body=provider_body(context),
+        on_trouble=context.nearby.tell_of_events,
+    )
+    context.nearby.on_events.append(deliverer.kick)
+    return deliverer
+
+
+def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliverer: Deliverer | None) -> Listener:
+    endings, listener = context.endings, Listener(dsn)
+
+    def heard_of_feed(said: str) -> None:
+        newest, _, ended = said.partition(" ")
+        hub.heard(int(newest))
+        endings.heard(ended)
+        if deliverer is not None:
+            deliverer.hear()
+
+    listener.channels = {"genrelay_feed": heard_of_feed, "genrelay_line": context.gates.heard}
+    listener.on_open = [endings.wake_all, hub.look, context.gates.look_anew]
+    if deliverer is not None:
+        listener.channels["genrelay_deliveries"] = lambda _: deliverer.kick()
+        listener.on_open.append(deliverer.kick)
+    hub.on_missed = listener.doubt
+    listener.start()
+    stack.push_async_callback(listener.stop)
+    stack.callback(endings.release)
+    return listener
+
+
+async def _start_engine(stack: AsyncExitStack, context: Context, dsn: str, deliverer: Deliverer) -> Engine:
+    engine = Engine(context, dsn, deliverer)
     # Seen before the first intent, so that no one takes this worker's submits for a dead one's.
     await queries().beat(context.pool, id=context.worker_id, alert_seconds=context.settings.outputs.alert_seconds)
     engine.start()

@@ -68,7 +68,24 @@ OUTPUT_MEMORY_WAITING = Gauge("genrelay_output_memory_waiting", "Outputs that wa
 UPLOADS_SWEPT = Counter(
     "genrelay_uploads_swept_total", "Multipart uploads that nobody was at any more, by what the sweep did.", ["outcome"]
 )
+EVENTS_PLACED = Counter("genrelay_events_placed_total", "Events that this process has given their places in the feed.")
+EVENTS_UNPLACED_AGE = Gauge(
+    "genrelay_events_unplaced_age_seconds",
+    "How long the oldest event without a place in the feed has waited, 0 when there is none; every worker looks at all of"
+    " them with its heartbeat: take the maximum, not the sum.",
+)
+LISTENING = Gauge("genrelay_listener_up", "1 while this process listens to what the database tells it.")
+LISTENER_LOST = Counter("genrelay_listener_lost_total", "Connections of the listener that were lost, or not to be had.")
+FOLLOWERS = Gauge("genrelay_event_followers", "Followers of the feed (streams of events) in this process.")
+FOLLOWERS_CUT = Counter("genrelay_event_followers_cut_total", "Followers that were cut off because they were too slow.")
 REQUESTS = Counter("genrelay_http_requests_total", "Requests by route and status.", ["route", "status"])
+STREAMS = Gauge("genrelay_streams", "Streams of events (SSE) that this process has open.")
+STREAMS_ENDED = Counter(
+    "genrelay_streams_ended_total",
+    "Streams that ended, by why: their job has (`job_ended`), their `time` was over, the process was `stopping`, the reader was"
+    " too `slow` or is `gone`, the `database` was away, or an `error` of ours. All but the first are resumed by their clients.",
+    ["reason"],
+)
 ENGINE_HEALTHY = Gauge("genrelay_engine_healthy", "1 while every worker of this process is running.")
 LINE_WAITING = Gauge(
     "genrelay_line_waiting",
@@ -80,6 +97,26 @@ BREAKER_OPEN = Gauge(
     "genrelay_breaker_open",
     "1 while this process leaves a provider alone; `look_up` stands for its read-backs.",
     ["provider", "operation"],
+)
+DELIVERIES = Counter(
+    "genrelay_deliveries_total", "Deliveries that ended, by how: delivered, failed or canceled.", ["status"]
+)
+DELIVERY_ATTEMPTS = Counter(
+    "genrelay_delivery_attempts_total",
+    "Tries to deliver, by what came of them: `ours` are those that failed because of this service, not of the endpoint.",
+    ["channel", "outcome"],
+)
+DELIVERY_SECONDS = Histogram(
+    "genrelay_delivery_attempt_duration_seconds", "How long tries to deliver took.", ["channel"]
+)
+DELIVERIES_UNDER_WAY = Gauge("genrelay_deliveries_under_way", "Deliveries that this process has under way.")
+DELIVERIES_OVERDUE = Gauge(
+    "genrelay_deliveries_overdue_seconds",
+    "For how long the longest due delivery has waited for its turn, 0 when none is due; every worker looks at all of them: take"
+    " the maximum, not the sum.",
+)
+SUBSCRIPTION_TROUBLE = Counter(
+    "genrelay_subscription_trouble_total", "Subscriptions that were warned of (`failing`) or `disabled`.", ["kind"]
 )
 
 

@@ -40,6 +40,10 @@ POINTS = (
     "copy.stored",
     "copy.manifest_begun",
     "copy.manifest_put",
+    "events.placing",
+    "events.placed",
+    "delivery.claimed",
+    "delivery.sent",
 )
 
 _armed: dict[str, tuple[int, signal.Signals]] = {}

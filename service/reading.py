@@ -11,6 +11,7 @@ from uuid import UUID
 from service.db.pool import Connection, Pool, transaction
 from service.db.sql import queries
 from service.events.body import event_json
+from service.events.deliveries import count_deliveries
 from service.events.endings import Endings
 from service.ids import show
 from service.jobs.model import Job, Output, job_json, moment, read_job, read_output
@@ -51,8 +52,9 @@ class Reading:
         return None if row is None else read_job(row)
 
     async def show_job(self, job: Job) -> dict[str, Any]:
-        """Return a job as the API shows it."""
-        return job_json(job, await self.list_outputs(job.id))
+        """Return a job as the API shows it, with what has become of its deliveries."""
+        counts = await count_deliveries(self._pool, [job.id])
+        return {**job_json(job, await self.list_outputs(job.id)), "deliveries": counts[job.id]}
 
     async def list_outputs(self, job_id: UUID) -> list[Output]:
         """Return a job's outputs in order."""
@@ -100,7 +102,8 @@ class Reading:
         outputs: dict[UUID, list[Output]] = {}
         async for row in queries().list_outputs_of(connection, job_ids=[job.id for job in jobs]):
             outputs.setdefault(row["job_id"], []).append(read_output(row))
-        return [(job.id, job_json(job, outputs.get(job.id, []))) for job in jobs]
+        counts = await count_deliveries(connection, [job.id for job in jobs])
+        return [(job.id, {**job_json(job, outputs.get(job.id, [])), "deliveries": counts[job.id]}) for job in jobs]
 
     async def list_events(self, job_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
         """Return a job's events after a sequence number, in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from types import FrameType
 
@@ -13,6 +14,7 @@ import uvloop
 
 from config.settings import Settings
 from handlers.app import make_app
+from handlers.protocol import Protocol
 from service import points
 from service.app import Role, Service, running_service
 from service.engine.worker import Engine
@@ -20,6 +22,7 @@ from service.engine.worker import Engine
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 30
+_FILES = 65_536
 
 
 class _Server(uvicorn.Server):
@@ -57,8 +60,9 @@ class _Server(uvicorn.Server):
             engine.hurry()
 
     def _leave(self, sig: int, frame: FrameType | None) -> None:
-        """Let long polls go, then stop as uvicorn does."""
+        """Let long polls and streams go, then stop as uvicorn does."""
         self._service.endings.release()
+        self._service.feed.release()
         super().handle_exit(sig, frame)
 
 
@@ -69,7 +73,7 @@ async def _serve(settings: Settings, role: Role) -> None:
             host=settings.host,
             port=settings.port,
             loop="none",
-            http="httptools",
+            http=Protocol,
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -90,6 +94,15 @@ async def _serve(settings: Settings, role: Role) -> None:
 
 def serve(settings: Settings, role: Role) -> None:
     """Serve until SIGTERM or SIGINT; returns when everything under way has ended."""
+    _allow_files()
     points.arm(os.environ.get("GENRELAY_CRASH_AT"), os.environ.get("GENRELAY_STOP_AT"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, role))
+
+
+def _allow_files() -> None:
+    """Let the process have as many connections as it is allowed to: the usual 1,024 are fewer than its streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from handlers.protocol import Protocol
 from service.sandbox import Sandbox, SandboxSettings, sandbox_app
 
 GRACE_SECONDS = 1.0
@@ -18,7 +19,7 @@ GRACE_SECONDS = 1.0
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve `app` and yield its base URL (`http://127.0.0.1:…`, no slash at the end); lifespan included."""
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, http=Protocol, log_config=None, access_log=False))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     # Not `serve()`: it takes over the process's signals, and looks only ten times a second whether it may stop.

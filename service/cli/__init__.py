@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from service.cli import check_webhook, dead, demo, destinations, jobs, keys, running
+from service.cli import (
+    check_webhook,
+    dead,
+    deliveries,
+    demo,
+    destinations,
+    jobs,
+    keys,
+    listen,
+    running,
+    subscriptions,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +39,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(destinations.app, name="destinations")
 app.command()(destinations.check_bucket)
 app.command()(check_webhook.check_webhook)
+app.command()(listen.listen)
+app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dead.app, name="dead")
 
 

@@ -114,11 +114,12 @@ def draw_event(event: dict[str, Any]) -> RenderableType:
     line = Text(f"{event['time'][11:23]}  {data['sequence']:>3}  ")
     kind = event["type"]
     line.append(f"{kind:<14}", style=_STYLES.get(kind.removeprefix("job."), "cyan"))
-    line.append(f"  {printable(_say(data))}")
+    line.append(f"  {printable(say_what_happened(data))}")
     return line
 
 
-def _say(data: dict[str, Any]) -> str:
+def say_what_happened(data: dict[str, Any]) -> str:
+    """Return what an event of a job says in a few words."""
     if "callback" in data:
         return f"a callback came: {data['callback']['verdict']}"
     job = data.get("job") or {}

@@ -13,7 +13,7 @@ _LONGEST_POLL = 30  # seconds
 _BETWEEN_EVENTS = 1  # seconds; only a job's end cuts a poll short
 
 
-class _CtrlC:
+class CtrlC:
     """Ctrl-C that can't get lost: Python drops a KeyboardInterrupt that happens to be raised inside of a destructor."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _CtrlC:
 
 def wait_for_end(service: ServiceClient, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Return the job once it has ended; unless quiet, a terminal shows how far it is meanwhile."""
-    ctrl_c = _CtrlC()
+    ctrl_c = CtrlC()
     console = open_console(stderr=True)
     console.quiet = quiet or not console.is_terminal
     seconds = _LONGEST_POLL if console.quiet else _BETWEEN_EVENTS
@@ -51,7 +51,7 @@ def _say(job: dict[str, Any]) -> str:
 
 def follow_events(service: ServiceClient, job_id: str) -> Iterator[dict[str, Any]]:
     """Yield a job's events in order, from its first to the last of the run that is under way."""
-    ctrl_c = _CtrlC()
+    ctrl_c = CtrlC()
     seen = 0
     wait: int | None = None
     while True:

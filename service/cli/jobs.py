@@ -32,6 +32,12 @@ def submit(
         str | None, typer.Option(help="How a test job shall end: succeed or failed. Implies --test.")
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Where the job's events are posted to.")] = None,
+    webhook_event: Annotated[
+        list[str] | None, typer.Option(help="Only these, such as job.succeeded; may be given many times.")
+    ] = None,
+    webhook_payload: Annotated[
+        str | None, typer.Option(help="full, thin, or provider: what the provider itself would have posted.")
+    ] = None,
     metadata: Pairs = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key never makes a second job.")] = None,
     wait: Wait = False,
@@ -40,7 +46,8 @@ def submit(
     """Submit a job; what options say wins over the file. No key that is in the file is sent or shown."""
     with answering(as_json) as output:
         body = read_job(choose_file(argument, file), provider, operation, _list_providers)
-        body |= {name: value for name, value in (("destination", destination), ("webhook", webhook)) if value}
+        given = {"destination": destination, "webhook": webhook, "webhook_payload": webhook_payload}
+        body |= {name: value for name, value in {**given, "webhook_events_filter": webhook_event}.items() if value}
         if test or test_status:
             body["test_mode"] = _test_mode(test_status)
         if metadata:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,11 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LONGEST_KEY = 64 * 1024  # no header may be longer
 _SECONDS = 90.0  # longer than the longest long poll
+_SILENCE = 60.0  # seconds; a stream says every 15 that it is still there
+
+
+class AwayError(Exception):
+    """The service can't be reached or can't answer now, and may later; the message says which."""
 
 
 class ServiceClient:
@@ -58,6 +64,26 @@ class ServiceClient:
         except (httpx.InvalidURL, UnicodeError):
             raise _wrong("GENRELAY_URL names no host that there can be") from None
         return _read(self.url, answer)
+
+    @contextmanager
+    def stream(self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Lend an answer that goes on. Raises AwayError, also while it is read, and Failure for what no trying helps."""
+        import httpx
+
+        accept = {"Accept": "text/event-stream", **headers}
+        timeout = httpx.Timeout(10, read=_SILENCE)
+        try:
+            with self._http.stream("GET", path, params=params, headers=accept, timeout=timeout) as answer:
+                if answer.status_code >= 500 or answer.status_code == 429:
+                    raise AwayError(f"it answered {answer.status_code}")
+                if not answer.is_success:
+                    answer.read()
+                    _read(self.url, answer)
+                yield answer
+        except httpx.TransportError as error:
+            raise AwayError(str(error) or type(error).__name__) from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise _wrong("GENRELAY_URL names no host that there can be") from None
 
 
 def _read(url: str, answer: httpx.Response) -> Any:

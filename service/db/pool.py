@@ -86,3 +86,14 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Run the block in one transaction on a connection of its own; an exception rolls it back."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection
+
+
+@asynccontextmanager
+async def inside(connection: Connection | Pool) -> AsyncIterator[Connection]:
+    """Run the block in a transaction: of its own on a connection of a pool, or within whatever is open on a connection."""
+    if isinstance(connection, asyncpg.Pool):
+        async with transaction(connection) as own:
+            yield own
+    else:
+        async with connection.transaction():
+            yield connection

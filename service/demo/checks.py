@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.demo.bucket import find_lost, find_remains_of_tests, find_strays
 from service.demo.ends import find_gaps, find_missing_operations, find_wrong_ends
 from service.demo.evidence import Evidence, callback_tokens
+from service.demo.hearing import find_unheard
 from service.demo.ledger import find_wrong_payments
 from service.providers.registry import PROVIDERS
 
@@ -42,6 +43,9 @@ def _list_checks(evidence: Evidence) -> list[tuple[str, Callable[[Evidence], Ite
         f"nothing was paid twice: {paid} paid submits in the provider's ledger, one for each job that ran"
     )
     claim_of_tests = f"the {tests} test jobs, those of the webhook checks too, cost nothing and copied nothing"
+    claim_of_hearing = (
+        f"a subscriber got all {len(evidence.feed)} events of the feed, signed, with the same bodies, and no others"
+    )
     return [
         (f"each of the {len(evidence.played)} submits ended as it should", find_wrong_ends),
         (f"all {operations} operations of {names} ran to a stored object", find_missing_operations),
@@ -50,6 +54,7 @@ def _list_checks(evidence: Evidence) -> list[tuple[str, Callable[[Evidence], Ite
         (claim_of_tests, find_remains_of_tests),
         ("nothing else is in the bucket", find_strays),
         (f"all {events} events are numbered without gaps, and each job has one end, the last of them", find_gaps),
+        (claim_of_hearing, find_unheard),
         (f"the callbacks of {names} arrive: every step of their webhook checks", _find_failed_steps),
     ]
 

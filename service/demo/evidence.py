@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.demo.receiver import Received
 from service.demo.scenarios import Scenario
 
 Job = dict[str, Any]
@@ -57,13 +58,18 @@ class WebhookCheck:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was asked. submits: the provider's ledger. objects: the bucket's content by key. log: the service's."""
+    """Everything that was asked. submits: the provider's ledger. objects: the bucket's content by key. log: the service's.
+
+    feed: the account's events. received: what a subscription to all of them was sent.
+    """
 
     played: list[Played]
     submits: list[dict[str, Any]]
     objects: dict[str, bytes]
     log: str
     webhook_checks: list[WebhookCheck] = field(default_factory=list)
+    feed: list[dict[str, Any]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
 
     def paid(self, scenario: Scenario) -> list[dict[str, Any]]:
         """Return the submits of a scenario that would have cost something."""

@@ -17,6 +17,7 @@ from service.demo.stage import BUCKET, Stage
 _END_SECONDS = 45.0
 _VERDICT_SECONDS = 15.0
 _CHECK_SECONDS = 65.0
+_DELIVERY_SECONDS = 15.0
 _PAUSE = 0.1
 
 
@@ -70,8 +71,10 @@ def gather(stage: Stage, played: list[Played], webhook_checks: list[WebhookCheck
             one.events = _list(stage.client, f"{path}/events")
     submits = httpx.get(f"{stage.sandbox_url}/_sandbox/submits", trust_env=False).json()
     objects = {key: stage.s3.read(BUCKET, key) for key in stage.s3.list_keys(BUCKET)}
+    feed = _wait_for_deliveries(stage)
     log = stage.service_log.read_text(encoding="utf-8", errors="replace")
-    return Evidence(played, submits, objects, log, webhook_checks)
+    received = stage.receiver.read(stage.webhook_secret)
+    return Evidence(played, submits, objects, log, webhook_checks, feed, received)
 
 
 def _wait_for_verdicts(client: httpx.Client, path: str, scenario: Scenario) -> list[str | None]:
@@ -82,6 +85,16 @@ def _wait_for_verdicts(client: httpx.Client, path: str, scenario: Scenario) -> l
         judged = Counter(said for said in verdicts if said is not None)
         if (None not in verdicts and scenario.callbacks(judged)) or time.monotonic() > deadline:
             return verdicts
+        time.sleep(_PAUSE)
+
+
+def _wait_for_deliveries(stage: Stage) -> list[dict[str, Any]]:
+    """Return the account's feed once as many events have been delivered; after 15 s as things are then."""
+    deadline = time.monotonic() + _DELIVERY_SECONDS
+    while True:
+        feed = _list(stage.client, "/v1/events")
+        if stage.receiver.count() >= len(feed) or time.monotonic() > deadline:
+            return feed
         time.sleep(_PAUSE)
 
 

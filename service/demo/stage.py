@@ -19,6 +19,7 @@ import httpx
 from service.demo.failures import DemoFailed
 from service.demo.ports import free_port
 from service.demo.processes import Child, clean_environment, genrelay, interruptible, restored_signals, run_once
+from service.demo.receiver import Receiver, running_receiver
 from service.demo.s3server import S3Server, S3ServerFailed, is_installed, running_s3
 from service.providers.registry import PROVIDERS
 
@@ -40,6 +41,8 @@ class Stage:
     service_log: Path
     secrets: tuple[str, ...] = field(repr=False)
     client: httpx.Client = field(repr=False)
+    receiver: Receiver = field(repr=False)
+    webhook_secret: str = field(repr=False)
 
 
 def check_installation() -> None:
@@ -77,8 +80,12 @@ def running_stage(logs: Path, say: Say) -> Iterator[Stage]:
         client = stack.enter_context(_open_client(url, key))
         _make_destination(client, s3)
         say(f"the bucket {BUCKET} was checked: it can be written, read, and nothing in it is overwritten")
-        hidden = (key, provider_key, s3.secret_access_key)
-        yield Stage(url, key, sandbox_url, s3, logs / "service.log", hidden, client)
+        receiver = stack.enter_context(running_receiver())
+        webhook_secret = _subscribe(client, receiver)
+        say(f"a consumer listens on {receiver.url} and is told of everything")
+        hidden = (key, provider_key, s3.secret_access_key, webhook_secret)
+        log = logs / "service.log"
+        yield Stage(url, key, sandbox_url, s3, log, hidden, client, receiver, webhook_secret)
 
 
 def _start_sandbox(stack: ExitStack, logs: Path, key: str) -> str:
@@ -156,6 +163,16 @@ def _make_destination(client: httpx.Client, s3: S3Server) -> None:
     report: dict[str, Any] = client.post(f"/v1/destinations/{DESTINATION}/check").json()
     if not report["ok"]:
         raise DemoFailed("the bucket can't be used", hint=json.dumps(report["steps"]))
+
+
+def _subscribe(client: httpx.Client, receiver: Receiver) -> str:
+    """Subscribe the receiver to everything; returns the secret that its deliveries are signed with."""
+    body = {"url": receiver.url, "event_types": ["*"], "include_test": True}
+    answer = client.post("/v1/subscriptions", json=body)
+    if answer.status_code != 201:
+        raise DemoFailed(f"the subscription was answered with {answer.status_code}", hint=answer.text[:500])
+    secret = client.get(f"/v1/subscriptions/{answer.json()['id']}/secret").raise_for_status().json()
+    return str(secret["secret"])
 
 
 def _stop_database(data: Path) -> None:

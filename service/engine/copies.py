@@ -106,6 +106,7 @@ async def _insert(connection: Connection, new_id: UUID, original: Job, request: 
         destination=destination["name"],
         destination_id=destination["id"],
         metadata=request.metadata,
+        new_webhook_id=new_uuid(),
     )
     await queries().insert_copied_outputs(connection, id=new_id, original=original.id)
     await queries().copy_inline(connection, id=new_id, original=original.id)

@@ -18,6 +18,7 @@ from service.engine.context import Context, backoff
 from service.engine.earlier import rather_earlier
 from service.engine.ledger import COPY, Locked, Told, lock, outputs_of, postpone, record
 from service.engine.manifests import write_manifest
+from service.engine.nearby import wrote_events
 from service.engine.order import OutputOrder
 from service.engine.refresh import refresh_sources
 from service.engine.room import with_room
@@ -79,7 +80,9 @@ async def copy(context: Context, job_id: UUID) -> None:
             return
     # Who heard that it fails hears that it is over, also after a PUT, which takes the mark away and tells nobody.
     if (row["failing_since"] is not None or row["told_failing"]) and (ended or target.manifest):
-        await note_success(context.pool, row["id"], seen=row["updated_at"])
+        async with context.transaction() as connection:
+            if await note_success(connection, row["id"], seen=row["updated_at"]):
+                wrote_events()
 
 
 async def _copy_all(
@@ -270,7 +273,9 @@ async def _decide(context: Context, job: Job, destination: Any, trouble: list[Ou
     error = last.as_job_error()
     ends = await _ends(context, job, final)
     if ends and (failure := find_failure([*(each for each in trouble if each.final), last])) is not None:
-        await note_failure(context.pool, destination["id"], failure, seen=destination["updated_at"])
+        async with context.transaction() as connection:
+            if await note_failure(connection, destination["id"], failure, seen=destination["updated_at"]):
+                wrote_events()
     if any(isinstance(each, DestinationError) for each in trouble):
         spool = spool_rest if ends else spool_endangered
         error = told_of_spool(error, await _while_copying(context, job, spool(context, job)))

@@ -19,10 +19,12 @@ from service.engine.idempotency import Taken, claim
 from service.engine.ledger import SUBMIT, enqueue
 from service.engine.line import join_at_once
 from service.engine.nearby import wrote_events
+from service.events.endpoint_rules import check_webhook_url
 from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
-from service.jobs.request import JobRequest, destination_to_look_up
+from service.jobs.request import JobRequest, destination_to_look_up, find_webhook
+from service.net.policy import GuardPolicy
 from service.outputs.destinations import NAME as DESTINATION_NAME
 from service.outputs.keys import check_path, clean_path
 from service.points import reach
@@ -97,9 +99,13 @@ def _is_big(body: dict[str, Any]) -> bool:
 
 
 async def find_more_mistakes(context: Context, account_id: UUID, given: Any, mistakes: list[Mistake]) -> list[Mistake]:
-    """Return the mistakes of a request that is refused anyway, with that one which only the database knows."""
+    """Return the mistakes of a request that is refused anyway, with those that only the settings or the database know."""
+    told = {mistake.path for mistake in mistakes}
+    mistakes = mistakes + [
+        more for more in _find_webhook_mistakes(context, *find_webhook(given)) if more.path not in told
+    ]
     name = destination_to_look_up(given)
-    if name is None or any(mistake.path == "destination" for mistake in mistakes):
+    if name is None or "destination" in told:
         return mistakes
     known = DESTINATION_NAME.fullmatch(name) is not None and await queries().get_destination(
         context.pool, account_id=account_id, name=name
@@ -109,8 +115,15 @@ async def find_more_mistakes(context: Context, account_id: UUID, given: Any, mis
     return [*mistakes, Mistake("destination", "no destination of that name", name[:100])]
 
 
+def _find_webhook_mistakes(context: Context, path: str, url: str | None) -> list[Mistake]:
+    if url is None:
+        return []
+    rule = check_webhook_url(url, GuardPolicy(tuple(context.settings.allowed_private_subnets)))
+    return [] if rule is None else [Mistake(path, rule)]
+
+
 async def _find_place(context: Context, connection: Connection, account_id: UUID, request: JobRequest) -> Place:
-    mistakes: list[Mistake] = []
+    mistakes = _find_webhook_mistakes(context, request.webhook_path, request.webhook)
     # A mock of our own asks nothing of the provider.
     if context.access(request.provider) is None and not _is_our_mock(context, request):
         mistakes.append(Mistake("provider", "this service has no API key for it; the operator has to set one"))
@@ -189,6 +202,8 @@ async def _insert(
         metadata=request.metadata,
         webhook=request.webhook,
         webhook_events=request.webhook_events,
+        webhook_payload=request.webhook_payload,
+        new_webhook_id=new_uuid(),
         on_unclear=request.on_unclear,
         deadline_seconds=request.deadline_seconds,
         images=request.checked.images,

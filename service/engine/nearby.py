@@ -31,6 +31,11 @@ class Nearby:
         # Called after every commit that has written events: whoever gives them their places and delivers them.
         self.on_events: list[Callable[[], None]] = []
 
+    def tell_of_events(self) -> None:
+        """Say that there are events which have not gone on their way yet."""
+        for act in self.on_events:
+            act()
+
     def open(self, run: Run, room: Mapping[str, int], kind_of: Mapping[str, str]) -> None:
         """Take tasks from now on. room: how many of a kind at a time. kind_of: each task's kind."""
         self._run, self._free, self._kind_of = run, dict(room), kind_of
@@ -103,8 +108,7 @@ class _Hints:
         for act in self.after:
             act()
         if self.has_events:
-            for act in self._nearby.on_events:
-                act()
+            self._nearby.tell_of_events()
 
     def drop(self) -> None:
         for task, _ in self._held:

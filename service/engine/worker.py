@@ -33,6 +33,8 @@ from service.engine.ledger import COPY, LOOK_UP, SETTLE, SUBMIT
 from service.engine.starting import after_exception
 from service.engine.submit import submit
 from service.engine.sweep import keep_house, sweep
+from service.events.delivering import Deliverer
+from service.events.placing import note_oldest
 from service.ids import show
 
 log = structlog.get_logger()
@@ -83,7 +85,7 @@ async def _run_one(context: Context, task: str, handler: Handler, job_id: UUID) 
 class Engine:
     """All workers of one process."""
 
-    def __init__(self, context: Context, dsn: str) -> None:
+    def __init__(self, context: Context, dsn: str, deliverer: Deliverer) -> None:
         self._context = context
         self._dsn = dsn
         self._stopping = asyncio.Event()
@@ -95,6 +97,7 @@ class Engine:
         self._managers: list[QueueManager] = []
         self._failures: dict[str, int] = {}
         self._dispatcher = Dispatcher(context)
+        self._deliverer = deliverer
         self._alerts = Alerts(context.settings.outputs.alert_seconds)
 
     @property
@@ -110,6 +113,7 @@ class Engine:
         }
         work["sweep"] = lambda: sweep(self._context)
         work["dispatcher"] = self._dispatcher.run
+        work["deliveries"] = self._deliverer.run
         work["housekeeping"] = lambda: keep_house(self._context)
         pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0}
         self._loops = [
@@ -142,6 +146,7 @@ class Engine:
     async def _wind_down(self) -> None:
         self._stopping.set()
         self._dispatcher.stop()
+        self._deliverer.stop()
         self._context.gates.drop_parked()
         for manager in self._managers:
             manager.shutdown.set()
@@ -159,6 +164,7 @@ class Engine:
             self._context.nearby.cancel()
             calls.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        await self._deliverer.close()
         # One that has its answer records it first.
         await calls.wait()
         if self._beating is not None:
@@ -182,6 +188,10 @@ class Engine:
                 found = await self._beat()
                 self._context.pulse.beat()
                 self._alerts.see(found)
+                note_oldest(found["unplaced"])
+                if found["unplaced"] is not None:
+                    # Perhaps those of a process that died before it could.
+                    self._context.nearby.tell_of_events()
                 if found["someone_waits"]:
                     # Perhaps because of another process, which may not live any more.
                     self._context.gates.look_anew()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from service.events.subscription import Subscription
@@ -14,6 +15,7 @@ Outcome = Literal["delivered", "failed", "ours"]
 class Letter:
     """event_id, subject, delivery_id: as they are shown (`evt_…`, `job_…`, `dlv_…`). body: the CloudEvent's bytes, or a
     provider's own. attempt: counts from 1. sequence: the event's number in its job, None for an account's own event.
+    headers: what goes with a provider's own body over HTTP, in place of a CloudEvent's content type.
     """
 
     delivery_id: str
@@ -24,6 +26,7 @@ class Letter:
     sequence: int | None
     attempt: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

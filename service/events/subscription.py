@@ -25,7 +25,7 @@ class Subscription:
     account_name: str
     external_id: str
     origin: Origin
-    url: str | None
+    url: str | None = field(repr=False)  # it may hold a token
     sink: dict[str, Any] | None
     event_types: list[str]
     filter: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ErrorCode(StrEnum):
@@ -64,3 +64,24 @@ class JobError:
             "hint": self.hint,
             "provider": None if said is None else {"status": said.status, "code": said.code, "message": said.message},
         }
+
+
+class OutputError(Exception):
+    """An output could not be copied.
+
+    code: the job's `error.code` if it ends here. final: trying again can't help. hint: what to do about it.
+    Neither message nor hint ever holds a query string or a credential.
+    """
+
+    code: ClassVar[ErrorCode]
+    final: ClassVar[bool]
+    usual_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.usual_hint if hint is None else hint
+
+    def as_job_error(self) -> JobError:
+        """Return the error for the job that ends with it."""
+        return JobError(code=self.code, message=self.message, hint=self.hint)

@@ -40,7 +40,7 @@ class Job:
     verified_by: str | None
     error: dict[str, Any] | None
     metadata: dict[str, str]
-    webhook: str | None
+    webhook: str | None = field(repr=False)  # it may hold a token
     webhook_events: list[str] | None
     on_unclear: str
     tries: int
@@ -204,6 +204,7 @@ def job_json(job: Job, outputs: list[Output]) -> dict[str, Any]:
             "self": path,
             "events": f"{path}/events",
             "callbacks": f"{path}/callbacks",
+            "deliveries": f"/v1/deliveries?job={shown}",
             "cancel": f"{path}/cancel",
             "copy": f"{path}/copy",
         },

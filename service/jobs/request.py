@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, Field, with_config
 from typing_extensions import TypedDict
 
 from service.jobs.lifecycle import EventType
-from service.providers.checking import STRICT, InputCheck
+from service.providers.checking import STRICT, InputCheck, suggest
 from service.providers.contract import CheckedInput, CustomStorage, Mistake, Provider, TaskStatus
 from service.providers.fields import check_http_url
 
@@ -24,7 +24,7 @@ Metadata = Annotated[
 
 def _event_name(value: str) -> str:
     if value not in _EVENTS:
-        raise ValueError(f"must be one of {', '.join(sorted(_EVENTS))}")
+        raise ValueError(f"must be one of {', '.join(sorted(_EVENTS))}{suggest(value, sorted(_EVENTS))}")
     return value
 
 
@@ -51,6 +51,7 @@ class JobIn(TypedDict):
     webhook_events_filter: NotRequired[
         Annotated[list[Annotated[str, AfterValidator(_event_name)]], Field(max_length=20)] | None
     ]
+    webhook_payload: NotRequired[Literal["full", "thin", "provider"] | None]
     metadata: NotRequired[Metadata]
     deadline_seconds: NotRequired[Annotated[int, Field(ge=30, le=86_400)]]
     on_unclear: NotRequired[Literal["fail", "resubmit"]]
@@ -61,7 +62,10 @@ _CHECK = InputCheck(JobIn, root="")
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A request that may become a job: what was said in either place, brought together."""
+    """A request that may become a job: what was said in either place, brought together.
+
+    webhook_path: where the webhook stood. webhook_payload: full, thin, or what the provider would have sent.
+    """
 
     provider: str
     operation: str
@@ -69,8 +73,10 @@ class JobRequest:
     destination: str | None
     storage: CustomStorage | None
     test_status: TaskStatus | None
-    webhook: str | None
+    webhook: str | None = field(repr=False)  # it may hold a token
+    webhook_path: str
     webhook_events: list[str] | None
+    webhook_payload: str
     metadata: dict[str, str]
     deadline_seconds: int
     on_unclear: str
@@ -126,6 +132,17 @@ def destination_to_look_up(given: Any) -> str | None:
     return named if isinstance(named, str) and not _wants_a_test(given) else None
 
 
+def find_webhook(given: Any) -> tuple[str, str | None]:
+    """Return where a request, checked or not, says its webhook, and what it says there; the first place wins."""
+    inner = _part(given, "input")
+    places = (
+        ("webhook", _part(given, "webhook")),
+        ("input.extra.webhook.url", _part(_part(_part(inner, "extra"), "webhook"), "url")),
+        ("input.webhook", _part(inner, "webhook")),
+    )
+    return next(((path, said) for path, said in places if said and isinstance(said, str)), ("webhook", None))
+
+
 def _wants_a_test(given: dict[str, Any]) -> bool:
     """Tell whether a request, checked or not, says in either place that it is a test."""
     inner = _part(_part(_part(given.get("input"), "extra"), "webhook"), "test_mode")
@@ -149,7 +166,9 @@ def _bring_together(given: dict[str, Any], checked: CheckedInput, test_status: T
         storage=checked.storage,
         test_status=test_status,
         webhook=given.get("webhook") or checked.webhook,
+        webhook_path=find_webhook(given)[0],
         webhook_events=given.get("webhook_events_filter"),
+        webhook_payload=given.get("webhook_payload") or "full",
         metadata=given.get("metadata", {}),
         deadline_seconds=given.get("deadline_seconds", DEADLINE_SECONDS),
         on_unclear=given.get("on_unclear", "fail"),

@@ -2,7 +2,7 @@
 
 from service.net.guard import check_url
 from service.net.policy import GuardPolicy, Refused, check_address
-from service.net.resolver import NameNotFound, Resolver
+from service.net.resolver import NameNotFound, Resolver, ResolverAway
 from service.net.transport import guarded_client
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "NameNotFound",
     "Refused",
     "Resolver",
+    "ResolverAway",
     "check_address",
     "check_url",
     "guarded_client",

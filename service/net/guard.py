@@ -1,6 +1,6 @@
 """The guard's first half: what a URL alone says about where a request would go, before DNS is asked.
 
-The second half (`service/net/transport.py`, `service/outputs/s3_http.py`) judges the addresses that DNS answers, and
+The second half (`service/net/transport.py`, `service/aws/http_session.py`) judges the addresses that DNS answers, and
 the one that is connected to. Everything that goes out for a customer passes both.
 """
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from service.aws.answers import read_s3_code
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
 from service.outputs.formats import Body
-from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
 from service.outputs.spec import BucketSpec
 
 S3 = Any  # an aiobotocore client; its methods are made at run time

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from service.aws.auth import AssumedRole
 from service.ids import new_uuid
 from service.outputs.bucket import REQUEST_SECONDS
 from service.outputs.keys import PROBE, clean_path
 from service.outputs.probe import Probe
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AssumedRole, BucketSpec
+from service.outputs.spec import BucketSpec
 from service.outputs.steps import Note, Report, Step
 
 CHECK_SECONDS = 50.0  # altogether: whoever asks for a check waits for it

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -16,16 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from service.aws.auth_input import VISIBLE, AccessKeyAuth, AmbientAuth, AnyAuth, AssumeRoleAuth, Region, Strict
 from service.outputs.aws_rules import AWS_RULES
 from service.outputs.key_template import check_template
 from service.outputs.keys import check_path, clean_path
 
-# Partition, account, then the role with the folders it lies in.
-_ROLE_ARN = re.compile(r"arn:aws(?:-[a-z]+)*:iam::[0-9]{12}:role/(?:[!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,64}")
-
 _Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
-_Visible = StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=2048)
 
 
 def _valid_path(path: str) -> str:
@@ -41,58 +34,11 @@ def _not_control(value: str) -> str:
     return value
 
 
-def _role_arn(value: str) -> str:
-    if len(value) > 2048 or not _ROLE_ARN.fullmatch(value):
-        raise ValueError("must be the ARN of a role, as in arn:aws:iam::123456789012:role/genrelay")
-    return value
-
-
-def _not_chosen(value: object) -> None:
-    if value is not None:
-        raise ValueError(
-            "is never chosen: this service has made one for the account, and the destination shows it; leave it out"
-        )
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class AccessKeyAuth(_Strict):
-    """An IAM user's access key."""
-
-    type: Literal["access_key"]
-    access_key_id: Annotated[str, _Visible] = Field(min_length=1, max_length=256)
-    secret_access_key: Annotated[str, _Visible] = Field(min_length=1, max_length=1024, repr=False)
-
-
-class AssumeRoleAuth(_Strict):
-    """A role of the bucket's owner that lets us in. external_id: only so that giving one says why that can't be."""
-
-    type: Literal["assume_role"]
-    role_arn: Annotated[str, AfterValidator(_role_arn)]
-    external_id: Annotated[Any, AfterValidator(_not_chosen)] = Field(None, exclude=True)
-
-
-class AmbientAuth(_Strict):
-    """The service's own AWS credentials, for accounts that the operator has named."""
-
-    type: Literal["ambient"]
-
-
-class AnyAuth(BaseModel):
-    """What came when it is none of these: only its type is looked at."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-    type: Literal["access_key", "assume_role", "ambient"]
-
-
-class EncryptionIn(_Strict):
+class EncryptionIn(Strict):
     """Server-side encryption to ask S3 for."""
 
     type: Literal["AES256", "aws:kms"]
-    key_id: Annotated[str, _Visible] | None = None
+    key_id: Annotated[str, VISIBLE] | None = None
     bucket_key: bool = False
 
     @model_validator(mode="after")
@@ -102,13 +48,13 @@ class EncryptionIn(_Strict):
         return self
 
 
-class DestinationIn(_Strict):
+class DestinationIn(Strict):
     """A destination, whatever its `auth`; the shapes below say what belongs into that."""
 
     # First, because the rules of others depend on it.
-    endpoint_url: Annotated[str, _Visible] | None = None
+    endpoint_url: Annotated[str, VISIBLE] | None = None
     bucket: _Bucket
-    region: _Region
+    region: Region
     path: Annotated[str, AfterValidator(_valid_path)] = ""
     save_to_path_directly: bool = False
     auth: AccessKeyAuth | AssumeRoleAuth | AmbientAuth | AnyAuth

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from service.aws.auth import AccessKey, Ambient, AssumedRole, Auth, ambient_rule
 from service.crypto import Keyring, UndecryptableError
 from service.ids import show
 from service.jobs.model import Job, moment
@@ -15,7 +16,7 @@ from service.outputs.destination_input import DestinationIn
 from service.outputs.errors import DestinationDenied
 from service.outputs.key_template import Naming, render_key
 from service.outputs.keys import manifest_key, object_key
-from service.outputs.spec import AccessKey, Ambient, AssumedRole, Auth, BucketSpec, Encryption
+from service.outputs.spec import BucketSpec, Encryption
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # with fullmatch
 NAME_RULE = "must be 1 to 64 letters, digits, `_`, `.` or `-`, the first one a letter or digit"
@@ -99,13 +100,6 @@ def _read_auth(keyring: Keyring, row: Any, ambient_accounts: Collection[str]) ->
             f"the destination's secret can't be read: {error}", "Put the destination again, then retry the job."
         ) from None
     return AccessKey(said["access_key_id"], secret["secret_access_key"])
-
-
-def ambient_rule(account_name: str) -> str:
-    """Return what has to be so for an account to use the service's own credentials."""
-    return (
-        f"The operator has to name the account {account_name!r} in GENRELAY_OUTPUTS__AMBIENT_ACCOUNTS; or use a role."
-    )
 
 
 def destination_json(row: Any) -> dict[str, Any]:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from service.jobs.errors import ErrorCode, JobError
+from service.aws.errors import DestinationDenied, DestinationError, DestinationUnavailable
+from service.jobs.errors import ErrorCode, OutputError
 from service.net.policy import Reason
 
-
-class OutputError(Exception):
-    """An output could not be copied.
-
-    code: the job's `error.code` if it ends here. final: trying again can't help. hint: what to do about it.
-    Neither message nor hint ever holds a query string or a credential.
-    """
-
-    code: ClassVar[ErrorCode]
-    final: ClassVar[bool]
-    usual_hint: ClassVar[str] = ""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = self.usual_hint if hint is None else hint
-
-    def as_job_error(self) -> JobError:
-        """Return the error for the job that ends with it."""
-        return JobError(code=self.code, message=self.message, hint=self.hint)
-
+__all__ = [
+    "DestinationConflict",
+    "DestinationDenied",
+    "DestinationError",
+    "DestinationUnavailable",
+    "OutputError",
+    "OutputRefused",
+    "SourceGone",
+    "SourceUnavailable",
+    "TruncatedOutput",
+    "hint_for_refusal",
+]
 
 _ALLOW_SUBNET = "GENRELAY_ALLOWED_PRIVATE_SUBNETS"
 _ALLOW_HOST = "GENRELAY_PROVIDERS__<NAME>__OUTPUT_HOSTS"
@@ -88,39 +78,9 @@ class SourceUnavailable(OutputError):  # noqa: N818 - reads as what happened
     )
 
 
-class DestinationError(OutputError):
-    """The bucket did not take the file. s3_code: what S3 itself calls it, None when S3 said nothing.
-
-    ours: the service's own credentials, clock or standing at AWS are the reason, and nothing of the customer's.
-    """
-
-    def __init__(
-        self, message: str, hint: str | None = None, *, s3_code: str | None = None, ours: bool = False
-    ) -> None:
-        super().__init__(message, hint)
-        self.s3_code = s3_code
-        self.ours = ours
-
-
-class DestinationDenied(DestinationError):  # noqa: N818 - reads as what happened
-    """The bucket refuses us, or its description is wrong; somebody has to change something first."""
-
-    code = ErrorCode.DESTINATION_DENIED
-    final = True
-    usual_hint = "Check the destination's bucket, region and credentials, then retry the job."
-
-
 class DestinationConflict(DestinationError):  # noqa: N818 - reads as what happened
     """Something else is stored under the output's key, and is left alone."""
 
     code = ErrorCode.DESTINATION_CONFLICT
     final = True
     usual_hint = "Move or delete the object under this key, then retry the job."
-
-
-class DestinationUnavailable(DestinationError):  # noqa: N818 - reads as what happened
-    """The bucket can't be written now; it may be better later."""
-
-    code = ErrorCode.DESTINATION_UNAVAILABLE
-    final = False
-    usual_hint = "The bucket could not be reached; retry the job when it can."

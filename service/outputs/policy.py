@@ -10,29 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service.aws.policies import PLACEHOLDER, Document, allow, make_document, make_role_trust, partition_of
 from service.outputs.keys import PROBE, join_path
 from service.outputs.policy_notes import make_notes
 from service.outputs.terraform import make_terraform
 
-Document = dict[str, Any]
+__all__ = ["PLACEHOLDER", "escape", "make_policy"]
 
-# Stands for a principal that nobody could tell; IAM refuses a policy that has it.
-PLACEHOLDER = "REPLACE-WITH-THE-PRINCIPAL-OF-THIS-SERVICE"
-
-_VERSION = "2012-10-17"
 # In resources these have a meaning of their own: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
 _SPECIAL = re.compile(r"[*?$]")
 # No policy may hold these: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _NOT_IN_POLICIES = re.compile(r"[^\x20-\xff]+")
-_PARTITIONS = {
-    "cn-": "aws-cn",
-    "us-gov-": "aws-us-gov",
-    "us-isob-": "aws-iso-b",
-    "us-isof-": "aws-iso-f",
-    "us-iso-": "aws-iso",
-    "eu-isoe-": "aws-iso-e",
-    "eusc-": "aws-eusc",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +43,7 @@ class Wanted:
         """The part of AWS where the bucket lies: aws, aws-cn, aws-us-gov, …"""
         if self.role_arn is not None:
             return self.role_arn.split(":")[1]
-        region = self.spec["region"]
-        return next((found for prefix, found in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+        return partition_of(self.spec["region"])
 
     @property
     def bucket_arn(self) -> str:
@@ -93,30 +80,19 @@ def make_policy(row: Any, principal: str | None) -> Document:
 
 def make_trust_policy(wanted: Wanted) -> Document:
     """Return who may take the role on: we, for this account only."""
-    return {
-        "Version": _VERSION,
-        "Statement": [
-            {
-                "Sid": "LetGenrelayTakeTheRole",
-                "Effect": "Allow",
-                "Principal": {"AWS": wanted.principal or PLACEHOLDER},
-                "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": wanted.external_id}},
-            }
-        ],
-    }
+    return make_role_trust(wanted.principal, wanted.external_id)
 
 
 def make_permission_policy(wanted: Wanted) -> Document:
     """Return what the role, or the user whose key it is, may do."""
     statements = [
-        _allow("WriteAndReadOutputs", _object_actions(wanted.spec), _objects(wanted, "*")),
-        _allow("CleanUpAfterChecks", _probe_actions(wanted.spec), _objects(wanted, f"{PROBE}*")),
-        _allow("FindUnfinishedUploads", ["s3:ListBucketMultipartUploads"], wanted.bucket_arn),
+        allow("WriteAndReadOutputs", _object_actions(wanted.spec), _objects(wanted, "*")),
+        allow("CleanUpAfterChecks", _probe_actions(wanted.spec), _objects(wanted, f"{PROBE}*")),
+        allow("FindUnfinishedUploads", ["s3:ListBucketMultipartUploads"], wanted.bucket_arn),
     ]
     if wanted.kms_key is not None:
         statements.append(_allow_key(wanted, wanted.kms_key))
-    return {"Version": _VERSION, "Statement": statements}
+    return make_document(*statements)
 
 
 def _object_actions(spec: Mapping[str, Any]) -> Sequence[str]:
@@ -130,10 +106,6 @@ def _object_actions(spec: Mapping[str, Any]) -> Sequence[str]:
 
 def _probe_actions(spec: Mapping[str, Any]) -> Sequence[str]:
     return ["s3:DeleteObject", "s3:GetObjectTagging"] if spec["tags"] else ["s3:DeleteObject"]
-
-
-def _allow(sid: str, actions: Sequence[str], resource: str, **more: Any) -> Document:
-    return {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource, **more}
 
 
 def _objects(wanted: Wanted, pattern: str) -> str:
@@ -154,8 +126,8 @@ def _allow_key(wanted: Wanted, key: str) -> Document:
     if name.startswith("alias/"):
         # Aliases are no resources: the condition holds for whatever key has this one.
         condition = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": escape(name)}}
-        return _allow("EncryptOutputs", actions, f"{place}:key/*", Condition=condition)
-    return _allow("EncryptOutputs", actions, f"{place}:{escape(name)}")
+        return allow("EncryptOutputs", actions, f"{place}:key/*", Condition=condition)
+    return allow("EncryptOutputs", actions, f"{place}:{escape(name)}")
 
 
 def _locate_key(wanted: Wanted, key: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from typing import Any
 import aiohttp
 from botocore.exceptions import ClientError
 
+from service.aws.answers import read_s3_code
 from service.outputs.bucket import S3, put_once
 from service.outputs.errors import DestinationDenied, DestinationError
 from service.outputs.refused_settings import find_refused_settings, leave_out
-from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error
 from service.outputs.s3_hints import hint_for_setting
 from service.outputs.spec import BucketSpec
 from service.outputs.steps import Note

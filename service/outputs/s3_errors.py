@@ -13,10 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
+from service.aws.answers import read_s3_code, read_s3_message, read_status
 from service.net import Refused
 from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
 from service.outputs.s3_hints import hint_for, needs_region
-from service.outputs.scrubbing import scrub
 
 # Everything that a call of an S3 client raises when something outside is wrong. ValueError: an endpoint it can't read.
 # ResponseParserError: an answer that is no XML, which botocore does not count among its own errors.
@@ -60,17 +60,6 @@ _PASSING = frozenset(
 )
 
 
-def read_s3_code(error: ClientError) -> str:
-    """Return S3's own code, at most 64 visible characters; the status where there is none."""
-    code = str(error.response.get("Error", {}).get("Code") or _status(error.response))
-    return scrub(code, 64)
-
-
-def read_s3_message(error: ClientError) -> str:
-    """Return the server's own words, at most 300 visible characters without credentials; "" where there are none."""
-    return scrub(str(error.response.get("Error", {}).get("Message") or ""), 300)
-
-
 def decide_s3_error(error: BaseException) -> DestinationError:
     """Decide what an error of an S3 call means; it is one of S3_ERRORS, or one of ours, which is returned as it is."""
     match error:
@@ -104,7 +93,7 @@ def as_destination_errors() -> Iterator[None]:
 
 
 def _decide_answer(error: ClientError) -> DestinationError:
-    code, status = read_s3_code(error), _status(error.response)
+    code, status = read_s3_code(error), read_status(error.response)
     said = read_s3_message(error)
     message = f"S3 answered {code}" + (f": {said}" if said else "")
     hint = hint_for(code, said, str(error.operation_name))
@@ -136,7 +125,3 @@ def _has_certificate_trouble(error: BaseException) -> bool:
     causes = [error, error.__cause__, error.__context__, getattr(error, "kwargs", {}).get("error")]
     causes += [getattr(cause, "certificate_error", None) for cause in causes]
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
-
-
-def _status(response: dict[str, Any]) -> int:
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)

@@ -7,29 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-
-@dataclass(frozen=True, slots=True)
-class AccessKey:
-    """Credentials of an IAM user, as the customer gave them."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class AssumedRole:
-    """A customer's role. external_id: ours for the account, which the role's trust policy asks for."""
-
-    role_arn: str
-    external_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ambient:
-    """The service's own AWS credentials: environment, IRSA, Pod Identity, instance profile."""
-
-
-Auth = AccessKey | AssumedRole | Ambient
+from service.aws.auth import Auth
 
 
 @dataclass(frozen=True, slots=True)

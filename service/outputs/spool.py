@@ -19,6 +19,8 @@ from uuid import UUID
 from botocore.exceptions import ClientError
 
 from config.settings import OutputSettings, Settings, SpoolSettings
+from service.aws.answers import read_s3_code
+from service.aws.auth import AccessKey, Ambient
 from service.crypto import Keyring, UndecryptableError
 from service.ids import show
 from service.net import GuardPolicy
@@ -27,9 +29,9 @@ from service.outputs.errors import DestinationError, SourceUnavailable
 from service.outputs.files import File
 from service.outputs.multipart import Ledger, Proof, abort, fit_part_bytes, list_uploads, open_upload
 from service.outputs.s3_clients import Buckets
-from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, as_destination_errors, decide_s3_error
 from service.outputs.sealing import KEY_BYTES, BrokenSeal, Sealed, Unsealed, sealed_size
-from service.outputs.spec import AccessKey, Ambient, BucketSpec
+from service.outputs.spec import BucketSpec
 from service.outputs.stored_file import Arriving
 
 # The spool's endpoint is the operator's own word, like a provider's base URL: it is not guarded. Customers' endpoints are,

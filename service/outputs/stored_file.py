@@ -10,10 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from service.aws.answers import read_s3_code
 from service.outputs.bucket import REQUEST_SECONDS, SLOWEST
 from service.outputs.errors import DestinationError, SourceGone, SourceUnavailable
 from service.outputs.files import File
-from service.outputs.s3_errors import S3_ERRORS, decide_s3_error, read_s3_code
+from service.outputs.s3_errors import S3_ERRORS, decide_s3_error
 from service.outputs.spec import BucketSpec
 
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}

@@ -99,10 +99,10 @@ class InputCheck:
         context = error.get("ctx", {})
         match error["type"]:
             case "extra_forbidden":
-                return "unknown field" + _suggest(error["loc"][-1], list(self._properties(error["loc"][:-1])))
+                return "unknown field" + suggest(error["loc"][-1], list(self._properties(error["loc"][:-1])))
             case "literal_error":
                 choices = list(self._schema_at(error["loc"]).get("enum", []))
-                return f"must be one of {context['expected']}" + _suggest(error["input"], choices)
+                return f"must be one of {context['expected']}" + suggest(error["input"], choices)
             case "value_error":
                 return str(context["error"])
             case kind if kind in RULES:
@@ -119,12 +119,14 @@ class InputCheck:
         schema = self.schema
         for part in path:
             schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+            schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
             if "$ref" in schema:
                 schema = self.schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
         return schema
 
 
-def _suggest(given: Json, known: list[str]) -> str:
+def suggest(given: Json, known: list[str]) -> str:
+    """Return the known name that is nearest to what came, as the end of a rule; nothing when none is near."""
     if not isinstance(given, str) or len(given) > SEGMENT_CHARACTERS:
         return ""
     by_lower_case = {name.lower(): name for name in known}

@@ -99,6 +99,53 @@ class MockCallback:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedFile:
+    """One output of a job that has ended, as whoever made the job may fetch it.
+
+    url: a signed link, a secret, good for `ttl_seconds`; None: there is nothing to link to, or it is a test job's, whose
+    outputs are in the provider's own mock. media_type, width, height: of the stored file. nsfw: as in Source.
+    """
+
+    kind: OutputKind
+    url: str | None = field(default=None, repr=False)
+    ttl_seconds: int = 0
+    media_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    nsfw: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """How a job ended, for a receiver that was written for the provider's own webhook.
+
+    task_id: the provider's; None: there never was a task. job_id: as we show it. words: why it failed, None when it succeeded.
+    test: it had a mock. body: what was sent to the provider, {} when it is not kept any more. webhook, track_id: what the
+    customer gave. began, ended: Unix seconds.
+    """
+
+    job_id: str
+    succeeded: bool
+    files: tuple[EndedFile, ...] = ()
+    task_id: str | None = None
+    words: str | None = None
+    test: bool = False
+    body: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    webhook: str | None = field(default=None, repr=False)
+    track_id: str | None = None
+    began: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentCallback:
+    """What the provider would have posted to the customer's webhook."""
+
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+
+
+@dataclass(frozen=True, slots=True)
 class HttpCall:
     """One request for somebody else to send; `body` is JSON or None; `headers` may hold our key, so never log them."""
 
@@ -334,6 +381,10 @@ class Provider(Protocol):
 
     def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
         """Build the callback that the provider would send for a test job, from `ours` and `body` alone."""
+        ...
+
+    def sent_callback(self, operation: str, job: EndedJob) -> SentCallback:
+        """Build what the provider would have posted to the customer about a job; an output without a link is left out."""
         ...
 
     def read_callback(self, body: bytes) -> CallbackHint:

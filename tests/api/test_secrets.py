@@ -42,6 +42,9 @@ TABLES = (
     "api_keys",
     "idempotency_keys",
     "destinations",
+    "deliveries",
+    "delivery_attempts",
+    "account_events",
 )
 
 

@@ -72,7 +72,7 @@ async def test_a_waiter_on_another_replica_is_woken_too(world: World) -> None:
         assert replica.engine is None
 
         async def listening() -> bool:
-            return replica.endings.listening
+            return replica.listener.listening
 
         await until(listening)
         async with client_for(url) as elsewhere:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import callbacks, copies, pipeline
+from tests.bench import callbacks, copies, deliveries, hearing, listeners, pipeline
 from tests.bench.processes import ROOT, Broken
 from tests.bench.report import Row, print_rows, write_rows
 from tests.bench.service_process import Variant
@@ -22,7 +22,9 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--only", choices=["callbacks", "pipeline", "reference", "copies", "memory"], help="run this part alone"
+        "--only",
+        choices=["callbacks", "pipeline", "reference", "copies", "memory", "deliveries", "hearing", "listeners"],
+        help="run this part alone",
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a glance, not a result")
     parser.add_argument(
@@ -62,6 +64,13 @@ def _profile(console: Console, options: argparse.Namespace) -> None:
     if options.only in {None, "pipeline"}:
         for variant in _variants(options):
             files += pipeline.profile_pipeline(console, options.out, _pipeline_size(options), variant)
+    if options.only == "deliveries":
+        profile = options.out / "deliveries-profile.txt"
+        deliveries.bench_deliveries(console, options.out, deliveries.QUICK, profile)
+        files += options.out.glob("*-deliveries-profile.txt")
+    if options.only == "hearing":
+        hearing.bench_hearing(console, options.out, hearing.QUICK, options.out / "hearing-profile.txt")
+        files += options.out.glob("*-hearing-profile.txt")
     for file in files:
         console.print(f"{file} (and {file.name}.folded for flame graphs)")
 
@@ -77,6 +86,13 @@ def _measure(console: Console, options: argparse.Namespace) -> None:
         rows += copies.bench_copies(console, options.out, size)
     if options.only in {None, "memory"}:
         rows += copies.bench_memory(console, options.out, size)
+    if options.only in {None, "deliveries"}:
+        much = deliveries.QUICK if options.quick else deliveries.Size()
+        rows += deliveries.bench_deliveries(console, options.out, much)
+    if options.only in {None, "hearing"}:
+        rows += hearing.bench_hearing(console, options.out, hearing.QUICK if options.quick else hearing.Size())
+    if options.only in {None, "listeners"}:
+        rows += listeners.bench_listeners(console, options.out, listeners.QUICK if options.quick else listeners.Size())
     if options.only == "reference":
         rows += pipeline.bench_reference(console, options.out, _pipeline_size(options))
     print_rows(console, rows)

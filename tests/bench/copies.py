@@ -18,12 +18,11 @@ import psutil
 from botocore.config import Config
 from rich.console import Console
 
-from service.db.embedded import EmbeddedServer
 from tests.bench.given import run_copies
 from tests.bench.pictures import jpeg_of
 from tests.bench.processes import Broken, Child, clean_environment, port_file
 from tests.bench.report import Row, median, spread
-from tests.bench.service_process import SECRET_KEY, OurService
+from tests.bench.service_process import service_with_database
 from tests.bench.world import NOWHERE, Storage, World, count_objects, running_storage
 
 SOURCE = "source"
@@ -58,27 +57,6 @@ class Round:
     def both(self) -> float:
         """Return s5cmd's rate when it goes both ways, one after the other."""
         return 1 / (1 / self.down + 1 / self.up)
-
-
-@contextmanager
-def _running_service(
-    storage: Storage, path: str, folder: Path, extra: dict[str, str]
-) -> Iterator[tuple[OurService, str]]:
-    """Run the whole service on a database that we can reach, too; yields it and the database's URL."""
-    server = EmbeddedServer(folder / f"pg-{path}")
-    dsn = server.start()
-    try:
-        environment = clean_environment({"GENRELAY_DATABASE_URL": dsn, "GENRELAY_SECRET_KEY": SECRET_KEY})
-        command = [str(Path(sys.executable).with_name("genrelay")), "migrate"]
-        with Child("migrate", command, folder / f"{path}-migrate.log", environment) as migrate:
-            if migrate.wait() != 0:
-                raise Broken(f"genrelay migrate failed:\n{migrate.tail()}")
-        world = World(NOWHERE.provider, storage)
-        with OurService(world, "all", path, folder, extra={"GENRELAY_DATABASE_URL": dsn, **extra}) as service:
-            yield service, dsn
-    finally:
-        server.stop()
-        shutil.rmtree(folder / f"pg-{path}", ignore_errors=True)
 
 
 def _fill(storage: Storage, size: int, count: int, folder: Path) -> list[str]:
@@ -148,7 +126,10 @@ def bench_copies(console: Console, folder: Path, size: Size) -> list[Row]:
     """Copy small, middle and large files, in turns with s5cmd; returns the rows."""
     rows, scratch = [], folder / "copies"
     shutil.rmtree(scratch, ignore_errors=True)
-    with running_storage(SOURCE) as storage, _running_service(storage, "copies", folder, {}) as (service, dsn):
+    with (
+        running_storage(SOURCE) as storage,
+        service_with_database(World(NOWHERE.provider, storage), "copies", folder, {}) as (service, dsn),
+    ):
         for each, count in size.files.items():
             urls = _fill(storage, each, count, scratch / f"{each}")
             run_copies(dsn, [[url] for url in urls[: count // 4]])  # warm up: connections, the bucket's first volume
@@ -188,7 +169,7 @@ def bench_memory(console: Console, folder: Path, size: Size) -> list[Row]:
             "GENRELAY_OUTPUTS__CONCURRENCY": str(size.large),
             "GENRELAY_OUTPUTS__MAX_ATTEMPTS": "3",
         }
-        with _running_service(storage, "memory", folder, extra) as (service, dsn):
+        with service_with_database(World(NOWHERE.provider, storage), "memory", folder, extra) as (service, dsn):
             process = psutil.Process(service.pid)
             idle = process.memory_info().rss
             seen: list[int] = []

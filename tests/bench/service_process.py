@@ -110,6 +110,11 @@ class OurService:
         return self._children[0].pid
 
     @property
+    def dsn(self) -> str:
+        """Return its own database's URL, which it has unless it was given another one."""
+        return f"postgresql://postgres@/postgres?host={self.folder / 'data' / 'postgres'}"
+
+    @property
     def target(self) -> Target:
         """Return where and how jobs are submitted."""
         return Target(f"{self.url}/v1/jobs", _job_body(), {"Authorization": f"Bearer {BOOTSTRAP_KEY}"})
@@ -212,3 +217,23 @@ def _is_ready(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@contextlib.contextmanager
+def service_with_database(
+    world: World, path: str, folder: Path, extra: Mapping[str, str], profile: Path | None = None
+) -> Iterator[tuple[OurService, str]]:
+    """Run the whole service on a database that we can reach, too; yields it and the database's URL."""
+    server = EmbeddedServer(folder / f"pg-{path}")
+    dsn = server.start()
+    try:
+        environment = clean_environment({"GENRELAY_DATABASE_URL": dsn, "GENRELAY_SECRET_KEY": SECRET_KEY})
+        with Child("migrate", _genrelay("migrate"), folder / f"{path}-migrate.log", environment) as migrate:
+            if migrate.wait() != 0:
+                raise Broken(f"genrelay migrate failed:\n{migrate.tail()}")
+        more = {"GENRELAY_DATABASE_URL": dsn, **extra}
+        with OurService(world, "all", path, folder, profile, extra=more) as service:
+            yield service, dsn
+    finally:
+        server.stop()
+        shutil.rmtree(folder / f"pg-{path}", ignore_errors=True)

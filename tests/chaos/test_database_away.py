@@ -11,26 +11,14 @@ import httpx
 import pytest
 
 from service.db.embedded import EmbeddedServer, control
-from service.db.migrate import migrate
 from service.demo.s3server import S3Server
 from tests.chaos.ground import Ground, ground
+from tests.chaos.own_server import own_server
 from tests.chaos.proxy import Proxy, unix_proxy
 from tests.world import job_body, txt2img, until
 
+__all__ = ["own_server"]
 QUIET = {"GENRELAY_ENGINE__SWEEP_SECONDS": "60", "GENRELAY_RECONCILE__FIRST_SECONDS": "60"}
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[tuple[EmbeddedServer, Path]]:
-    """A PostgreSQL that this test may treat badly, and its data folder."""
-    with tempfile.TemporaryDirectory(prefix="genrelay-test-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedServer(Path(folder))
-        await asyncio.to_thread(server.start)
-        try:
-            await migrate(server.dsn)
-            yield server, Path(folder) / "postgres"
-        finally:
-            await asyncio.to_thread(server.stop)
 
 
 async def check_that_it_says_so(on: Ground, job: dict[str, object], callback_url: str) -> None:

@@ -20,8 +20,8 @@ from tests.database import fresh_database
 from tests.world import job_body, txt2img
 
 AT_A_TIME = 6
-# Outputs in parts have tests of their own. Also with one output stored and the other not.
-WHOLE = [point for point in POINTS if not point.startswith(("copy.upload", "copy.part"))]
+# Outputs in parts and deliveries have tests of their own. Also with one output stored and the other not.
+WHOLE = [point for point in POINTS if not point.startswith(("copy.upload", "copy.part", "delivery."))]
 CASES = [*WHOLE, "copy.fixed:2", "copy.put:2", "copy.stored:2"]
 
 

@@ -27,6 +27,8 @@ def _as_before() -> Iterator[None]:
         ("http://127.0.0.1/v1/callbacks/novita/eyJ_-x=", "http://127.0.0.1/v1/callbacks/novita/…"),
         ("/v1/callbacks/novita/t0ken and more", "/v1/callbacks/novita/… and more"),
         ("Authorization: Bearer sk-1", "Authorization: Bearer …"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_…"),
+        ("signed with whsk_a/b+c== and whpk_a/b+c==", "signed with whsk_… and whpk_a/b+c=="),
         ("postgresql://user:pass@db/x", "postgresql://user:…@db/x"),
         ("nothing secret in here", "nothing secret in here"),
         ("https://h/x.png", "https://h/x.png"),

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from service.demo.evidence import Evidence, Played, WebhookCheck
+from service.demo.receiver import Received
 from service.demo.scenarios import Scenario, make_scenarios
 from service.demo.scenarios.body import read_prompt
 from service.providers.registry import PROVIDERS
@@ -26,6 +27,9 @@ def right_evidence() -> Evidence:
     for scenario in make_scenarios():
         if scenario.name in NAMES:
             evidence.played.append(_play(scenario, evidence))
+    for one in evidence.played:
+        evidence.feed.extend(copy.deepcopy(one.events or []))
+    evidence.received.extend(Received(event["id"], copy.deepcopy(event), True) for event in evidence.feed)
     for name in PROVIDERS:
         evidence.webhook_checks.append(_check(name, evidence))
     return evidence
@@ -64,13 +68,14 @@ def _play(scenario: Scenario, evidence: Evidence) -> Played:
         "provider_task_id": None if answered else f"t{number}",
     }
     end = f"job.{scenario.status}"
-    events = [_event(1, "job.queued"), _event(2, "job.submitted"), _event(3, end, copy.deepcopy(job))]
+    told = [("job.queued", None), ("job.submitted", None), (end, copy.deepcopy(job))]
+    events = [_event(job_id, at, kind, shown) for at, (kind, shown) in enumerate(told, 1)]
     verdicts: list[str | None] = ["mock"] if scenario.is_test else [] if answered else ["confirmed"]
     return Played(scenario, job, events=events, verdicts=verdicts, replayed_as=job_id)
 
 
-def _event(sequence: int, kind: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"type": kind, "data": {"sequence": sequence, "job": job}}
+def _event(job_id: str, sequence: int, kind: str, job: dict[str, Any] | None) -> dict[str, Any]:
+    return {"id": f"evt_{job_id}_{sequence}", "type": kind, "data": {"sequence": sequence, "job": job}}
 
 
 def _output(scenario: Scenario, job_id: str, index: int, evidence: Evidence) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.demo.checks import check_all
 from service.demo.evidence import Evidence, Played
+from service.demo.receiver import Received
 from tests.demo.right_evidence import TOKEN, find, right_evidence, submit_of
 
 SECRET = "a-secret-of-the-demo"
 KEY = "renders/job_novita_txt2img_lighthouse/00.jpeg"
 FIRST = "novita txt2img lighthouse"
 ANSWERED = "novita seedream-4.0 lighthouse"
+FIRST_EVENT = "job.queued evt_job_novita_txt2img_lighthouse_1"
 OTHER = "modelslab text2img lighthouse"
 REFUSED = "novita txt2img castle"
 TWICE = "novita txt2img bridge"
@@ -113,6 +116,30 @@ def _tell_another_story(evidence: Evidence) -> None:
     _events(evidence)[-1]["data"]["job"]["status"] = "failed"
 
 
+def _lose_a_delivery(evidence: Evidence) -> None:
+    del evidence.received[0]
+
+
+def _deliver_another_body(evidence: Evidence) -> None:
+    evidence.received[0].event["data"]["sequence"] = 99
+
+
+def _invent_a_delivery(evidence: Evidence) -> None:
+    evidence.received.append(Received("evt_nobody", {}, True))
+
+
+def _forge_a_delivery(evidence: Evidence) -> None:
+    evidence.received[0] = replace(evidence.received[0], verified=False)
+
+
+def _list_an_event_twice(evidence: Evidence) -> None:
+    evidence.feed.append(evidence.feed[0])
+
+
+def _leave_an_event_out_of_the_feed(evidence: Evidence) -> None:
+    del evidence.feed[0], evidence.received[0]
+
+
 def _misjudge(label: str, *verdicts: str | None) -> Spoil:
     return lambda evidence: setattr(find(evidence, label), "verdicts", list(verdicts))
 
@@ -172,6 +199,12 @@ def _say_no_without_a_reason(evidence: Evidence) -> None:
         (_misjudge(MOCKED_BY_US), f"{MOCKED_BY_US}: verdicts on callbacks are []"),
         (_refuse_for_another_reason, f"{REFUSED}: refused for another reason"),
         (_make_another_job, f"{TWICE}: the second submit made another job"),
+        (_lose_a_delivery, f"{FIRST_EVENT}: in the feed, and never delivered"),
+        (_deliver_another_body, f"{FIRST_EVENT}: delivered with another body than the feed's"),
+        (_invent_a_delivery, "evt_nobody: delivered, and not in the feed"),
+        (_forge_a_delivery, "1 deliveries have a signature that does not verify"),
+        (_list_an_event_twice, "the feed has 1 events twice"),
+        (_leave_an_event_out_of_the_feed, f"{FIRST}: {FIRST_EVENT} is not in the feed as it is in the job's own list"),
         (_fail_a_step, "modelslab: callback_arrived failed: no_callback"),
         (_check_one_provider_less, "modelslab: not checked"),
         (_say_no_without_a_reason, "novita: not ok, and no step says why"),
@@ -187,6 +220,6 @@ def test_a_spoiled_thing_is_noticed(spoil: Spoil, said: str) -> None:
 def test_a_secret_in_the_log_is_noticed(leak: str) -> None:
     right = right_evidence()
     log = f"something printed {leak}\n"
-    found = mistakes(Evidence(right.played, right.submits, right.objects, log, right.webhook_checks))
+    found = mistakes(replace(right, log=log))
     assert len(found) == 1
     assert found[0].endswith("in the log")

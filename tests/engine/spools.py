@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from service.aws.auth import AccessKey
 from service.crypto import Keyring
 from service.demo.s3server import Identity, S3Server
 from service.engine.context import Context
-from service.outputs.spec import AccessKey
 from service.outputs.spool import Spool
 from tests.engine.driven import Driven
 from tests.world import destination

@@ -276,7 +276,7 @@ async def test_a_call_goes_on_when_its_job_can_not_be_watched(driven: Driven) ->
     task = await reached(driven)
     await driven.sql("ALTER TABLE jobs RENAME TO jobs_elsewhere")
     with capture_logs() as logs:
-        await driven.sql("SELECT pg_notify('genrelay_ended', $1)", str(uuid(job)))
+        await driven.sql("SELECT pg_notify('genrelay_feed', '0 ' || $1)", str(uuid(job)))
 
         async def noticed() -> bool:
             return any(line["event"] == "call.not_watched" for line in logs)

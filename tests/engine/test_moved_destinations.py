@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from service.aws.auth import AccessKey
 from service.demo.s3server import S3Server
 from service.engine.uploads import sweep_uploads
-from service.outputs.spec import AccessKey, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.engine.driven import Driven
 from tests.engine.large import LARGE, abort_all, copying_from, large_world, open_uploads
 from tests.faulty_s3 import ACCESS_DENIED, INTERNAL_ERROR, Cut, Error, FaultyS3

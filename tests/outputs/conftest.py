@@ -7,10 +7,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from service.aws.auth import AccessKey
 from service.demo.s3server import Identity, S3Server
 from service.net import GuardPolicy
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec
+from service.outputs.spec import BucketSpec
 
 LOCAL = GuardPolicy((ip_network("127.0.0.0/8"),))
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from service.aws.auth import AccessKey
 from service.demo.s3server import Identity, S3Server
 from service.outputs.bucket import S3, Stored, find_ours, put_once, signed_url
 from service.outputs.errors import DestinationConflict, DestinationDenied, DestinationUnavailable
 from service.outputs.formats import Body
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec, Encryption
+from service.outputs.spec import BucketSpec, Encryption
 from tests.listening import WRITTEN, answering, http_answer, listening
 from tests.outputs.conftest import spec_for
 

@@ -10,9 +10,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from service.aws.auth import AccessKey
 from service.outputs.bucket_check import check_bucket
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec, Encryption
+from service.outputs.spec import BucketSpec, Encryption
 from tests.aws import REGION, Moto
 from tests.outputs.test_bucket_check import outcomes, told
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from service.aws.auth import AssumedRole
 from service.outputs.bucket_check import check_bucket
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AssumedRole, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.aws import Moto, StsFront
 from tests.outputs.test_bucket_check import STEPS, outcomes, told
 

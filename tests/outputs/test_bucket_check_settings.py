@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from service.aws.auth import AccessKey
 from service.outputs.bucket_check import check_bucket
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec, Encryption
+from service.outputs.spec import BucketSpec, Encryption
 from tests.outputs.test_bucket_check import outcomes, told
 from tests.outputs.tiny_s3 import TinyS3, tiny_s3
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from service.aws.auth import Ambient, AssumedRole
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import Ambient, AssumedRole, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.aws import ACCOUNT, StsFront, no_credentials
 from tests.listening import answering, http_answer, listening
 from tests.outputs.conftest import LOCAL

@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
+from service.aws.auth import AccessKey, Ambient, AssumedRole
 from service.ids import show
 from service.jobs.model import Job
 from service.outputs.destination_input import shape_of
 from service.outputs.destinations import destination_json, read_target
 from service.outputs.errors import DestinationDenied
-from service.outputs.spec import AccessKey, Ambient, AssumedRole
 from tests.outputs.destination_rows import ACCESS_KEY, AMBIENT, ASSUME_ROLE, EXTERNAL_ID, KEYRING, ROLE, body, row
 
 STORAGE = {"path": "of/the/body", "save_to_path_directly": True}

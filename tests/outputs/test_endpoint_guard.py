@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from service.aws.auth import AccessKey
 from service.net import GuardPolicy
 from service.net.resolver import Resolver
 from service.outputs.bucket import put_once
 from service.outputs.errors import DestinationDenied
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.net.hostile_urls import ANSWERS, HOSTILE, URLS
 from tests.outgoing import Outgoing, watching_outgoing
 

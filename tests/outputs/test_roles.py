@@ -20,13 +20,14 @@ import pytest
 from aiobotocore.credentials import AioCredentials
 from structlog.testing import capture_logs
 
+from service.aws.auth import Ambient, AssumedRole
+from service.aws.renewal import Lease
+from service.aws.roles import Roles, role_of, session_name
 from service.demo.s3server import S3Server
 from service.outputs.bucket import S3, put_once
 from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
-from service.outputs.renewal import Lease
-from service.outputs.roles import Roles, role_of, session_name
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import Ambient, AssumedRole, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.aws import ACCOUNT, Mood, Moto, StsFront, no_credentials
 from tests.faulty_s3 import ACCESS_DENIED, EXPIRED_TOKEN, Error, FaultyS3
 from tests.listening import WRITTEN, answering, http_answer, listening

@@ -9,14 +9,15 @@ from ipaddress import ip_network
 import pytest
 from botocore.session import Session
 
+from service.aws.auth import AccessKey
+from service.aws.aws_session import LeanLoader
 from service.demo.s3server import S3Server
 from service.net import GuardPolicy
 from service.net.resolver import Resolver
-from service.outputs.aws_session import LeanLoader
 from service.outputs.bucket import put_once
 from service.outputs.errors import DestinationDenied, DestinationUnavailable
 from service.outputs.s3_clients import Buckets
-from service.outputs.spec import AccessKey, BucketSpec
+from service.outputs.spec import BucketSpec
 from tests.listening import WRITTEN, answering, http_answer, listening
 from tests.outputs.conftest import LOCAL
 
@@ -154,7 +155,7 @@ async def test_clients_beyond_the_limit_are_closed_once_nobody_uses_them(s3_serv
     async with buckets.client(spec) as kept:
         assert kept is used
     await buckets.aclose()
-    assert not buckets._open
+    assert not buckets._clients._open
 
 
 def test_rules_for_endpoints_do_not_look_at_the_key_that_is_left_out() -> None:

@@ -7,9 +7,9 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
+from service.aws.scrubbing import scrub
+from service.aws.sts_errors import decide_sts_error
 from service.outputs.s3_errors import decide_s3_error
-from service.outputs.scrubbing import scrub
-from service.outputs.sts_errors import decide_sts_error
 
 SIGNATURE = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"
 TOKEN = "IQoJb3JpZ2luX2VjEXAMPLE" + "aB3/+" * 60 + "=="

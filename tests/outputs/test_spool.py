@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.settings import OutputSettings, SpoolSettings
+from service.aws.auth import Ambient
 from service.crypto import Keyring
 from service.demo.s3server import Identity, S3Server
 from service.outputs.errors import DestinationDenied, DestinationError, OutputRefused, SourceUnavailable
@@ -19,7 +20,6 @@ from service.outputs.files import File, InMemory
 from service.outputs.inspected import Inspected, Resumed
 from service.outputs.inspecting import Limits
 from service.outputs.sealing import PIECE, BrokenSeal, sealed_size
-from service.outputs.spec import Ambient
 from service.outputs.spool import UNNAMED, Spool, Spooled
 from tests.world import free_port
 

@@ -19,7 +19,7 @@ MAKE = "python -m service.providers.examples examples"
 
 
 def test_every_operation_has_an_example_and_every_example_its_operation() -> None:
-    found = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.json")}
+    found = {str(path.relative_to(FOLDER)) for provider in PROVIDERS for path in (FOLDER / provider).rglob("*.json")}
     assert found == {f"{provider}/{operation}.json" for provider, operation in OPERATIONS}, MAKE
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from service.providers.contract import (
     CheckedInput,
+    EndedFile,
+    EndedJob,
     Failed,
     HttpReply,
     OperationConfig,
@@ -80,6 +82,35 @@ def test_mock_is_the_same_each_time_and_another_for_another_attempt(name: str, o
     assert provider.mock_callback(operation, body, ours) == mock
     assert provider.mock_callback(operation, body, others).task_id != mock.task_id
     assert CALLBACK not in repr(mock)
+
+
+@each_operation
+def test_customer_is_sent_a_callback_like_the_providers_own(name: str, operation: str) -> None:
+    provider, body = PROVIDERS[name], check_example(name, operation).body
+    kinds = provider.operations[operation].outputs
+    files = tuple(EndedFile(kind, f"https://bucket.example/{kind}?sig=1", 60, f"{kind}/x-any") for kind in kinds)
+    job = EndedJob(
+        "job_01", True, files, "7", body=body, webhook="https://customer.example/hooks", began=1.0, ended=3.5
+    )
+    hint = provider.read_callback(provider.sent_callback(operation, job).body)
+    assert (hint.known_event, hint.task_id) == (True, "7")
+    assert isinstance(hint.state, Succeeded)
+    assert [source.url for source in hint.state.sources] == [file.url for file in files]
+    failed = replace(job, succeeded=False, words="it was too dark")
+    state = provider.read_callback(provider.sent_callback(operation, failed).body).state
+    assert isinstance(state, Failed)
+    assert "it was too dark" in state.error.message
+
+
+@each_operation
+def test_nothing_known_of_a_job_makes_a_callback_all_the_same(name: str, operation: str) -> None:
+    provider = PROVIDERS[name]
+    for job in (EndedJob("job_01", True, (EndedFile("image"),)), EndedJob("job_01", False, words="no")):
+        sent = provider.sent_callback(operation, job)
+        state = provider.read_callback(sent.body).state
+        assert isinstance(state, Succeeded if job.succeeded else Failed)
+        if isinstance(state, Succeeded):
+            assert state.sources == ()
 
 
 @each_operation

@@ -74,7 +74,7 @@ CREATE TABLE subscriptions (
     CONSTRAINT reason_when_disabled CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL))
 );
 CREATE UNIQUE INDEX subscription_of_jobs ON subscriptions (account_id, url) WHERE origin = 'job' AND deleted_at IS NULL;
-CREATE INDEX subscriptions_of_account ON subscriptions (account_id, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_of_account ON subscriptions (account_id, origin, id DESC) WHERE deleted_at IS NULL;
 
 -- One event on its way to one subscription. due_at: while it is pending, when it is tried next; whoever tries it has it until
 -- then (worker_id). attempts: all of them; failures: those that the endpoint is to blame for. payload: `provider` is what the
@@ -171,18 +171,21 @@ BEGIN
     INSERT INTO unplaced (event_id, account_id, job_id, sequence, ended)
     SELECT id, account_id, job_id, sequence, type IN ('job.succeeded', 'job.failed', 'job.canceled') FROM fresh;
     INSERT INTO deliveries (id, account_id, subscription_id, event_id, job_id, sequence, type, payload)
-    SELECT new_uuid7(), fresh.account_id, subscriptions.id, fresh.id, fresh.job_id, fresh.sequence, fresh.type,
-           CASE subscriptions.origin WHEN 'job' THEN jobs.webhook_payload ELSE subscriptions.payload END
+    SELECT new_uuid7(), fresh.account_id, heard.id, fresh.id, fresh.job_id, fresh.sequence, fresh.type, heard.payload
     FROM fresh
     JOIN jobs ON jobs.id = fresh.job_id
-    JOIN subscriptions ON subscriptions.account_id = fresh.account_id
-    WHERE subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL
-      AND CASE subscriptions.origin
-          WHEN 'job' THEN subscriptions.id = jobs.webhook_id
-              AND event_fits(fresh.type, fresh.data -> 'job', coalesce(jobs.webhook_events, '{*}'), '{}', true)
-          ELSE event_fits(fresh.type, fresh.data -> 'job', subscriptions.event_types, subscriptions.filter,
-                          subscriptions.include_test)
-          END
+    -- Apart, because an account may have as many webhooks of jobs as it has jobs: only the job's own one is looked at.
+    CROSS JOIN LATERAL (
+        SELECT id, payload FROM subscriptions
+        WHERE account_id = fresh.account_id AND origin = 'api' AND deleted_at IS NULL AND disabled_at IS NULL
+          AND event_fits(fresh.type, fresh.data -> 'job', event_types, filter, include_test)
+        UNION ALL
+        SELECT id, jobs.webhook_payload FROM subscriptions
+        WHERE id = jobs.webhook_id AND deleted_at IS NULL AND disabled_at IS NULL
+          AND event_fits(fresh.type, fresh.data -> 'job', coalesce(jobs.webhook_events, '{*}'), '{}', true)
+          -- A provider tells how its task ended and nothing else; of a cancellation it knows nothing.
+          AND (jobs.webhook_payload <> 'provider' OR fresh.type IN ('job.succeeded', 'job.failed'))
+    ) AS heard
     ORDER BY fresh.job_id, fresh.sequence
     ON CONFLICT DO NOTHING;
     RETURN NULL;
@@ -206,9 +209,10 @@ $$;
 CREATE TRIGGER send_account_events AFTER INSERT ON account_events REFERENCING NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION send_account_events();
 
--- What happened before there was a feed comes first in it.
+-- What happened before there was a feed comes first in it: by time, but a clock that was set back must not turn a job around.
 INSERT INTO feed (account_id, event_id, job_id, sequence)
-SELECT account_id, id, job_id, sequence FROM events ORDER BY time, job_id, sequence;
+SELECT account_id, id, job_id, sequence FROM events
+ORDER BY max(time) OVER (PARTITION BY job_id ORDER BY sequence), job_id, sequence;
 
 -- Gives up to `most` committed events their places, and wakes everybody who listens; returns how many. One caller at a time:
 -- each statement sees what was committed before it, the lock is held by the server alone, and never while a client thinks.
@@ -220,11 +224,12 @@ DECLARE
     ended text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('genrelay feed', 0));
-    WITH next AS (
-        SELECT event_id FROM unplaced ORDER BY job_id, sequence, event_id LIMIT most
-    ), taken AS (
-        DELETE FROM unplaced USING next WHERE unplaced.event_id = next.event_id RETURNING unplaced.*
-    ), given AS (
+    -- By ctid: the plan is kept from when the table was empty, and must do for a backlog, too.
+    WITH taken AS (
+        DELETE FROM unplaced WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM unplaced ORDER BY job_id, sequence, event_id LIMIT most))
+        RETURNING *
+), given AS (
         INSERT INTO feed (account_id, event_id, job_id, sequence)
         SELECT account_id, event_id, job_id, sequence FROM taken ORDER BY job_id, sequence, event_id
         RETURNING position

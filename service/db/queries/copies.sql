@@ -1,15 +1,33 @@
 -- Copies of jobs: new jobs that begin with the outputs of another one of the same account.
 
--- name: insert_copy(id, original, status, destination, destination_id, metadata)^
--- A new job that is due at once and has no task of its own; what its original asked for and was told is kept.
-INSERT INTO jobs (id, account_id, provider, operation, status, destination, destination_id, metadata, webhook, webhook_events,
-                  on_unclear, images, track_id, input_sha256, copy_of, provider_status, progress, verified_by,
-                  deadline_seconds, deadline_at, due_at)
+-- name: insert_copy(id, original, status, destination, destination_id, metadata, new_webhook_id)^
+-- A new job that is due at once and has no task of its own; what its original asked for and was told is kept. Its webhook's
+-- subscription as in insert_job; an original from before there were any, with a URL too long for one, has none.
+WITH original AS (
+    SELECT * FROM jobs WHERE id = :original
+), wanted AS (
+    SELECT account_id, webhook FROM original WHERE octet_length(webhook) <= 2048
+), known AS (
+    SELECT subscriptions.id FROM subscriptions
+    JOIN wanted ON subscriptions.account_id = wanted.account_id AND subscriptions.url = wanted.webhook
+    WHERE origin = 'job' AND deleted_at IS NULL AND disabled_at IS NULL
+), made AS (
+    INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
+    SELECT :new_webhook_id, account_id, 'job', webhook, '{*}', true FROM wanted WHERE NOT EXISTS (SELECT FROM known)
+    ON CONFLICT (account_id, url) WHERE origin = 'job' AND deleted_at IS NULL DO UPDATE SET
+        disabled_at = NULL, disabled_reason = NULL, failures = 0, failing_since = NULL, warned_at = NULL, open_until = NULL,
+        updated_at = now()
+    RETURNING id
+)
+INSERT INTO jobs (id, account_id, provider, operation, status, destination, destination_id, metadata, webhook, webhook_id,
+                  webhook_events, webhook_payload, on_unclear, images, track_id, input_sha256, copy_of, provider_status,
+                  progress, verified_by, deadline_seconds, deadline_at, due_at)
 SELECT :id, account_id, provider, operation, :status, :destination, :destination_id, coalesce(:metadata::jsonb, metadata),
-       webhook, webhook_events, on_unclear, images, track_id, input_sha256, id, provider_status, progress,
+       webhook, (SELECT id FROM known UNION ALL SELECT id FROM made LIMIT 1), webhook_events, webhook_payload, on_unclear,
+       images, track_id, input_sha256, id, provider_status, progress,
        -- A retry from the start has forgotten it, which only happens where the outputs came with the submit's own answer.
        coalesce(verified_by, 'sync'), deadline_seconds, now() + make_interval(secs => deadline_seconds), now()
-FROM jobs WHERE id = :original
+FROM original
 RETURNING *;
 
 -- name: rebind_job(id)$

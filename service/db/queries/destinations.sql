@@ -41,7 +41,15 @@ WITH before AS (
 )
 SELECT * FROM shown;
 
+-- name: tell_of_destination(event_id, data)!
+-- What `record_health` has just written goes to the account's feed as well, and to whoever subscribed to it.
+INSERT INTO account_events (id, account_id, type, subject, time, data)
+SELECT id, account_id, type, data -> 'destination' ->> 'name', time, :data FROM destination_events WHERE id = :event_id;
+
 -- name: list_destination_events(destination_id, after, limit)
--- A destination's events, oldest first.
-SELECT id, type, time, data FROM destination_events
-WHERE destination_id = :destination_id AND id > :after ORDER BY id LIMIT :limit;
+-- A destination's events, oldest first; told, source: as everybody heard it, null for those from before there was a feed.
+SELECT destination_events.id, destination_events.type, destination_events.time, destination_events.data,
+       account_events.data AS told, account_events.source
+FROM destination_events LEFT JOIN account_events ON account_events.id = destination_events.id
+WHERE destination_events.destination_id = :destination_id AND destination_events.id > :after
+ORDER BY destination_events.id LIMIT :limit;

@@ -5,9 +5,11 @@
 -- someone_waits: in line. expiring: outputs of so many jobs are lost soon unless they are stored; expired: the URLs of so many
 -- others are over. expiring_jobs: some of the former, the most urgent ones. failed: the buckets of so many jobs did not take
 -- their outputs, which are lost soon unless the jobs are retried; what waits in the spool is lost when that deletes it.
+-- unplaced: the oldest event without a place in the feed.
 INSERT INTO workers (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET seen_at = now()
 -- Ordered, so that it goes through the index, also when thousands stand there who have been granted their turn.
 RETURNING (SELECT provider FROM line WHERE granted_at IS NULL ORDER BY provider LIMIT 1) IS NOT NULL AS someone_waits,
+    (SELECT event_id FROM unplaced ORDER BY event_id LIMIT 1) AS unplaced,
     (SELECT count(*) FROM jobs WHERE status = 'copying' AND source_expires_at > now()
         AND source_expires_at <= now() + make_interval(secs => :alert_seconds)) AS expiring,
     (SELECT count(*) FROM jobs WHERE status = 'copying' AND source_expires_at <= now()) AS expired,

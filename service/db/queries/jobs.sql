@@ -1,12 +1,27 @@
 -- Jobs: their rows, their transitions with events, their inputs.
 
--- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, webhook_events, on_unclear, deadline_seconds, images, track_id, input_sha256)^
--- A new job, due at once.
+-- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, new_webhook_id, webhook_events, webhook_payload, on_unclear, deadline_seconds, images, track_id, input_sha256)^
+-- A new job, due at once. Its webhook's subscription is found, made, or enabled again: one per account and URL. One that is
+-- there already is only read, so that jobs with the same webhook don't wait for each other.
+WITH known AS (
+    SELECT id FROM subscriptions
+    WHERE account_id = :account_id AND url = :webhook::text AND origin = 'job' AND deleted_at IS NULL AND disabled_at IS NULL
+), made AS (
+    INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
+    SELECT :new_webhook_id, :account_id, 'job', :webhook, '{*}', true
+    WHERE :webhook IS NOT NULL AND NOT EXISTS (SELECT FROM known)
+    ON CONFLICT (account_id, url) WHERE origin = 'job' AND deleted_at IS NULL DO UPDATE SET
+        disabled_at = NULL, disabled_reason = NULL, failures = 0, failing_since = NULL, warned_at = NULL, open_until = NULL,
+        updated_at = now()
+    RETURNING id
+)
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
-                  webhook, webhook_events, on_unclear, images, track_id, input_sha256, deadline_seconds, deadline_at, due_at,
-                  nudged_at, last_event)
+                  webhook, webhook_id, webhook_events, webhook_payload, on_unclear, images, track_id, input_sha256,
+                  deadline_seconds, deadline_at, due_at, nudged_at, last_event)
 VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
-        :webhook, :webhook_events, :on_unclear, :images, :track_id, :input_sha256, :deadline_seconds::integer, now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
+        :webhook, (SELECT id FROM known UNION ALL SELECT id FROM made LIMIT 1), :webhook_events, :webhook_payload,
+        :on_unclear, :images, :track_id, :input_sha256, :deadline_seconds::integer,
+        now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
 RETURNING *;
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
@@ -51,7 +66,7 @@ WITH changed AS (
         completed_at = :completed_at, deadline_at = :deadline_at, due_at = :due_at, nudged_at = :nudged_at,
         source_expires_at = :source_expires_at
     WHERE id = :id AND version = :version
-    RETURNING id, account_id, run, last_event
+    RETURNING id, account_id, run, last_event, webhook_payload
 ), told AS (
     INSERT INTO events (job_id, sequence, id, account_id, run, type, time, data)
     SELECT changed.id, changed.last_event - cardinality(:event_ids::uuid[]) + event.number, event.id, changed.account_id,
@@ -60,12 +75,16 @@ WITH changed AS (
          WITH ORDINALITY AS event (id, type, data, number)
 ), purged AS (
     -- A job that succeeded does not need its input again; one that failed may be retried.
-    DELETE FROM job_inputs WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed)
+    DELETE FROM job_inputs WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed WHERE webhook_payload <> 'provider')
+), kept AS (
+    -- A provider's body repeats parts of it: it is kept for as long as the delivery may be tried.
+    UPDATE job_inputs SET purge_at = now() + interval '4 days'
+    WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed WHERE webhook_payload = 'provider')
 ), left_provider AS (
     -- Neither waits it in line any more, nor does it hold a slot at its provider.
     DELETE FROM line WHERE :status NOT IN ('queued', 'submitting', 'running') AND job_id IN (SELECT id FROM changed)
 )
-SELECT CASE WHEN :completed_at::timestamptz IS NOT NULL THEN pg_notify('genrelay_ended', id::text)::text ELSE '' END FROM changed;
+SELECT id FROM changed;
 
 -- name: list_events(job_id, after, limit)
 -- A job's events in order.

@@ -17,6 +17,7 @@ from service.providers.configured import configure_operations
 from service.providers.contract import (
     CallbackHint,
     CheckedInput,
+    EndedJob,
     HttpCall,
     HttpReply,
     Json,
@@ -29,9 +30,10 @@ from service.providers.contract import (
     Provider,
     ProviderAccess,
     ReadBack,
+    SentCallback,
     SubmitOutcome,
 )
-from service.providers.modelslab import calls, inputs, mocks, results, submits
+from service.providers.modelslab import calls, inputs, mocks, results, sent, submits
 from service.providers.modelslab.examples import EXAMPLES
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -100,6 +102,10 @@ class ModelsLab:
     def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
         """Build the callback that the provider would send for a test job; raises ValueError for any other job."""
         return mocks.mock_callback(self._kinds(operation), body, ours)
+
+    def sent_callback(self, operation: str, job: EndedJob) -> SentCallback:
+        """Build what ModelsLab would have posted to the customer about a job that has ended."""
+        return sent.sent_callback(job)
 
     def read_callback(self, body: bytes) -> CallbackHint:
         """Read a callback's body; raises CallbackUnreadable and nothing else."""

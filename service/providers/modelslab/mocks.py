@@ -7,7 +7,7 @@ checked 2026-09
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import to_json
 
@@ -27,17 +27,19 @@ def mock_callback(kinds: Sequence[OutputKind], body: dict[str, Json], ours: Ours
     if ours.test_mode is None:
         raise ValueError("only a test job has a mock")
     task_id = _make_id(ours.reference)
-    if ours.test_mode.return_task_status == "TASK_STATUS_FAILED":
-        event: dict[str, Json] = {"status": "failed", "id": task_id, "message": MOCK_FAILURE}
-    else:
-        count, ending = count_images(body), ENDINGS[kinds[0]]
-        event = {
-            "status": "success",
-            "id": task_id,
-            "output": [f"{PLACE}-{number}.{ending}" for number in range(count)],
-            "generationTime": 0,
-        }
-    return MockCallback(str(task_id), to_json({**event, "track_id": ours.reference, "meta": _repeat(body)}))
+    urls = [mock_url(kinds[0], number) for number in range(count_images(body))]
+    failed = ours.test_mode.return_task_status == "TASK_STATUS_FAILED"
+    event: dict[str, Json] = (
+        {"status": "failed", "id": task_id, "message": MOCK_FAILURE}
+        if failed
+        else {"status": "success", "id": task_id, "output": list(urls), "generationTime": 0}
+    )
+    return MockCallback(str(task_id), to_json({**event, "track_id": ours.reference, "meta": repeat(body)}))
+
+
+def mock_url(kind: OutputKind, number: int) -> str:
+    """Return where an output of a task that never was would be; numbers begin with 0."""
+    return f"{PLACE}-{number}.{ENDINGS[kind]}"
 
 
 def _make_id(reference: str) -> int:
@@ -45,6 +47,7 @@ def _make_id(reference: str) -> int:
     return (int.from_bytes(hashlib.sha256(reference.encode()).digest()[:8]) >> 11) or 1
 
 
-def _repeat(body: dict[str, Json]) -> dict[str, Json]:
+def repeat(body: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what `meta` repeats of a request."""
     said = {name: body[name] for name in REPEATED if isinstance(body.get(name), str | int | float)}
     return {name: value[:REPEATED_CHARACTERS] if isinstance(value, str) else value for name, value in said.items()}

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from service.providers.contract import (
     CallbackHint,
     CheckedInput,
+    EndedJob,
     HttpCall,
     HttpReply,
     Json,
@@ -25,9 +26,10 @@ from service.providers.contract import (
     Provider,
     ProviderAccess,
     ReadBack,
+    SentCallback,
     SubmitOutcome,
 )
-from service.providers.novita import calls, configuring, mocks, results
+from service.providers.novita import calls, configuring, mocks, results, sent
 from service.providers.novita.dialect import Dialect
 from service.providers.novita.seedream import SEEDREAM
 from service.providers.novita.tasks import TASKS
@@ -91,6 +93,10 @@ class Novita:
     def mock_callback(self, operation: str, body: dict[str, Json], ours: Ours) -> MockCallback:
         """Build the callback that the provider would send for a test job; raises ValueError for any other job."""
         return mocks.mock_callback(self._dialect(operation), body, ours)
+
+    def sent_callback(self, operation: str, job: EndedJob) -> SentCallback:
+        """Build what Novita would have posted to the customer about a job that has ended."""
+        return sent.sent_callback(operation, job)
 
     def read_callback(self, body: bytes) -> CallbackHint:
         """Read a callback's body; raises CallbackUnreadable and nothing else."""

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import uuid
 
-from pydantic_core import to_json
-
 from service.providers.contract import Json, MockCallback, Ours, OutputKind
 from service.providers.novita.dialect import Dialect
-from service.providers.novita.errors import write_variable
-from service.providers.novita.results import EVENT, KINDS
-from service.providers.replies import read_object
+from service.providers.novita.events import echo_extra, name_file, write_event
 
-TASK_TYPES = {"txt2img": "TXT_TO_IMG", "img2img": "IMG_TO_IMG"}
 REASON = "This is a mock: the job is a test that asks to fail. Nothing ran."
 # Nothing is ever fetched from these: outputs of test jobs are not copied.
 IMAGES, OTHERS = (
@@ -37,42 +32,22 @@ def mock_callback(dialect: Dialect, body: dict[str, Json], ours: Ours) -> MockCa
     """
     if ours.test_mode is None:
         raise ValueError("only a test job has a mock")
-    name, status = dialect.operation.name, ours.test_mode.return_task_status
-    task_id = str(uuid.uuid5(NAMESPACE, ours.reference))
+    status, task_id = ours.test_mode.return_task_status, str(uuid.uuid5(NAMESPACE, ours.reference))
     succeeded = status == "TASK_STATUS_SUCCEED"
-    payload = {
-        "task": {
-            "eta": 0,
-            "progress_percent": 0,
-            "reason": "" if succeeded else REASON,
-            "status": status,
-            "task_id": task_id,
-            "task_type": TASK_TYPES.get(name) or write_variable(name),
-        },
-        "extra": _write_extra(body, ours.callback_url),
-        **{f"{kind}s": _list_files(kind, dialect, body) if succeeded else [] for kind in KINDS},
-    }
-    return MockCallback(task_id, to_json({"event_type": EVENT, "payload": payload}))
+    kinds = dialect.operation.outputs
+    files = [mock_file(kind, number) for kind in kinds for number in range(1, dialect.count_outputs(body) + 1)]
+    event = write_event(
+        dialect.operation.name,
+        task_id,
+        status,
+        reason="" if succeeded else REASON,
+        extra=echo_extra(body, ours.callback_url),
+        files=files if succeeded else [],
+    )
+    return MockCallback(task_id, event)
 
 
-def _write_extra(body: dict[str, Json], callback_url: str | None) -> dict[str, Json]:
-    """Echo what Novita echoes; the callback URL is a secret there too."""
-    asked = read_object(body.get("extra")).get("enable_nsfw_detection") is True
-    webhook = {} if callback_url is None else {"webhook": {"url": callback_url}}
-    return {"enable_nsfw_detection": asked, **webhook}
-
-
-def _list_files(kind: OutputKind, dialect: Dialect, body: dict[str, Json]) -> list[dict[str, Json]]:
-    if kind not in dialect.operation.outputs:
-        return []
+def mock_file(kind: OutputKind, number: int) -> tuple[OutputKind, dict[str, Json]]:
+    """Return one output of a task that never was; numbers begin with 1."""
     folder, suffix = FILES[kind]
-    more: dict[str, Json] = {"nsfw_detection_result": None} if kind == "image" else {}
-    return [
-        {
-            f"{kind}_type": suffix,
-            f"{kind}_url": f"{folder}/{kind}_{number:02}.{suffix}",
-            f"{kind}_url_ttl": "3600",
-            **more,
-        }
-        for number in range(1, dialect.count_outputs(body) + 1)
-    ]
+    return name_file(kind, f"{folder}/{kind}_{number:02}.{suffix}", 3600, suffix)

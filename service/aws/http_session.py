@@ -40,7 +40,7 @@ _LONGEST_ANSWER = 2**20  # bytes; errors and the answers to writes are a few hun
 _KEEPALIVE = 12.0  # seconds; S3 closes idle connections after about 20
 
 
-class S3HttpSession:
+class AwsHttpSession:
     """Sends botocore's requests. guard: the endpoint's scheme, the policy and the resolver; None checks nothing."""
 
     def __init__(
@@ -59,7 +59,7 @@ class S3HttpSession:
         self._max_connections = max_pool_connections
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> S3HttpSession:
+    async def __aenter__(self) -> AwsHttpSession:
         """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             connector=self._connector(),

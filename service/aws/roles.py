@@ -20,13 +20,13 @@ from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials, get_credentials
 from botocore.exceptions import ClientError
 
-from service.outputs.aws_session import lean_session
-from service.outputs.errors import DestinationError, DestinationUnavailable
-from service.outputs.renewal import Clock, Lease, Result, SharedCredentials
-from service.outputs.s3_errors import read_s3_code
-from service.outputs.s3_http import S3HttpSession
-from service.outputs.spec import Ambient, AssumedRole
-from service.outputs.sts_errors import BAD_KEY, EXPIRED, STS_ERRORS, decide_sts_error, no_own_credentials
+from service.aws.answers import read_s3_code
+from service.aws.auth import Ambient, AssumedRole
+from service.aws.aws_session import lean_session
+from service.aws.errors import DestinationError, DestinationUnavailable
+from service.aws.http_session import AwsHttpSession
+from service.aws.renewal import Clock, Lease, Result, SharedCredentials
+from service.aws.sts_errors import BAD_KEY, EXPIRED, STS_ERRORS, decide_sts_error, no_own_credentials
 
 _SESSION_SECONDS = 3600  # what every role allows, and the most that a role may ask for another one
 _STS_SECONDS = 10.0
@@ -212,7 +212,7 @@ def _read_lease(answer: dict[str, Any]) -> Lease:
 
 def _sts_config() -> AioConfig:
     return AioConfig(
-        http_session_cls=partial(S3HttpSession, guard=None),
+        http_session_cls=partial(AwsHttpSession, guard=None),
         user_agent="genrelay",
         connect_timeout=5,
         read_timeout=_STS_SECONDS,

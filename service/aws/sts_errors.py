@@ -11,8 +11,8 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from service.outputs.errors import DestinationDenied, DestinationError, DestinationUnavailable
-from service.outputs.s3_errors import read_s3_code, read_s3_message
+from service.aws.answers import read_s3_code, read_s3_message
+from service.aws.errors import DestinationDenied, DestinationError, DestinationUnavailable
 
 # What getting credentials raises when something outside is wrong.
 STS_ERRORS = (ClientError, BotoCoreError, OSError, ValueError)
@@ -37,7 +37,7 @@ OPERATOR = "The operator of this service has to correct its own AWS credentials;
 _CLOCK = "The clock of the machine that runs this service is wrong; its operator has to correct it."
 _ROLE = (
     "Let the service assume the role: the role's trust policy has to name the service's principal and your external id, "
-    "as the destination's policy shows them. A role that does not exist is refused alike."
+    "as the policy for it shows them. A role that does not exist is refused alike."
 )
 _ACTIVATE = "STS is not active in this region for the service's account; the operator of this service activates it."
 
@@ -50,7 +50,7 @@ _HINTS = {
 _OUR_HINTS = {
     "RegionDisabledException": _ACTIVATE,
     # Also what a region of another partition answers: China's, GovCloud's.
-    "InvalidClientTokenId": f"{OPERATOR} Unless the destination's region belongs to another part of AWS (China, GovCloud).",
+    "InvalidClientTokenId": f"{OPERATOR} Unless the region belongs to another part of AWS (China, GovCloud).",
 }
 _PASSING = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "IDPCommunicationError", *EXPIRED})
 _CONNECTION = (BotoConnectionError, HTTPClientError, OSError)
@@ -73,7 +73,7 @@ def decide_sts_error(error: BaseException, *, own: bool = False) -> DestinationE
         case OSError() | BotoConnectionError() | HTTPClientError():
             return DestinationUnavailable(
                 f"the connection to STS failed ({type(error).__name__})",
-                OPERATOR if own else "Check the destination's region.",
+                OPERATOR if own else "Check the region.",
                 ours=own,
             )
         case CredentialRetrievalError() | MetadataRetrievalError() | RuntimeError():
@@ -82,7 +82,7 @@ def decide_sts_error(error: BaseException, *, own: bool = False) -> DestinationE
     # Settings that botocore itself does not take. Its texts name them, so ours does not.
     if own:
         return no_own_credentials(f"can't be used ({type(error).__name__})")
-    hint = "Correct the role's ARN and the destination's region."
+    hint = "Correct the role's ARN and the region."
     return DestinationDenied(f"{whose} can't be used ({type(error).__name__})", hint)
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar, TypeAlias
 import structlog
 from aiobotocore.credentials import AioCredentials
 
-from service.outputs.errors import DestinationError
+from service.aws.errors import DestinationError
 
 log = structlog.get_logger(__name__)
 

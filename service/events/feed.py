@@ -1,0 +1,232 @@
+"""The feed: what happened to anything of an account, in the one order that everybody sees, as pages or as it happens.
+
+A follower reads what it has missed from the database, and then takes what the hub of its process hands out. Places only
+grow and become visible in their order, so that it needs to know no more than how far it has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+from service.db.pool import Pool
+from service.db.sql import queries
+from service.events.body import event_json
+from service.events.fitting import Wanted
+from service.events.hub import Hub, Mailbox, StoppingError, Told, TooSlowError, read_told
+from service.events.placing import Placer
+
+__all__ = ["Feed", "Follower", "StoppingError", "Told", "TooSlowError", "UnknownEventError"]
+
+_READERS = 4  # of all who read what they have missed, so many at a time
+_FIRST, _MOST = 32, 512  # places that one read looks at: bodies may be long, but most of them may not be wanted
+_PAGE_SECONDS = 5.0
+_END = 2**63 - 1
+
+
+class UnknownEventError(LookupError):
+    """There is no such event in this feed."""
+
+
+class Feed:
+    """The feeds of all accounts as one process reads them. most_waiting: events that wait for a slow follower."""
+
+    def __init__(self, pool: Pool, hub: Hub, placer: Placer, most_waiting: int) -> None:
+        self._pool = pool
+        self._placer = placer
+        self._turns = asyncio.Semaphore(_READERS)
+        self.hub = hub
+        self.most_waiting = most_waiting
+
+    def release(self) -> None:
+        """Let every follower go: the process is about to stop."""
+        self.hub.release()
+
+    async def page(self, account_id: UUID, wanted: Wanted, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+        """Return up to `limit` events of an account behind the event `after`, or from the first one on.
+
+        Raises UnknownEventError when `after` is not in the account's feed, TimeoutError when it takes too long to find
+        enough that is wanted: following the feed has no such limit.
+        """
+        async with asyncio.timeout(_PAGE_SECONDS):
+            return await self._page(account_id, wanted, after, limit)
+
+    async def _page(self, account_id: UUID, wanted: Wanted, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+        place, found, size = await self.place_of(account_id, after), list[dict[str, Any]](), limit
+        while True:
+            rows = await self.read(account_id, wanted, place, _END, size)
+            found += [event_json(row) for row in rows if row["id"] is not None]
+            if len(rows) < size or len(found) >= limit:
+                return found[:limit]
+            place, size = rows[-1]["position"], min(size * 4, max(limit, _MOST))
+
+    def follow(
+        self,
+        account_id: UUID,
+        wanted: Wanted,
+        *,
+        after: UUID | None = None,
+        from_start: bool = False,
+        job_id: UUID | None = None,
+    ) -> Follower:
+        """Return a follower, to be entered: behind the event `after`, from the first one on, or else from now on.
+
+        job_id: it follows this job's events alone, by their numbers. Entering it raises UnknownEventError and StoppingError.
+        """
+        return Follower(self, account_id, wanted, after, from_start, job_id)
+
+    async def place_of(self, account_id: UUID, event_id: UUID | None) -> int:
+        """Return an event's place, 0 for None; raises UnknownEventError."""
+        if event_id is None:
+            return 0
+        row = await queries().find_in_feed(self._pool, account_id=account_id, event_id=event_id)
+        if row is not None and row["position"] is None:
+            # Whoever names it has heard of it otherwise, faster than it got its place.
+            await self._placer.place()
+            row = await queries().find_in_feed(self._pool, account_id=account_id, event_id=event_id)
+        if row is None or row["position"] is None:
+            raise UnknownEventError
+        return int(row["position"])
+
+    async def number_of(self, account_id: UUID, job_id: UUID, event_id: UUID | None) -> int:
+        """Return the number of a job's event, 0 for None; raises UnknownEventError."""
+        if event_id is None:
+            return 0
+        number = await queries().find_in_job(self._pool, account_id=account_id, job_id=job_id, event_id=event_id)
+        if number is None:
+            raise UnknownEventError
+        return int(number)
+
+    async def read(self, account_id: UUID, wanted: Wanted, after: int, until: int, limit: int) -> list[Any]:
+        """Return the next places of an account's feed, with null instead of events that are not wanted."""
+        async with self._turns:
+            rows = queries().read_feed(
+                self._pool,
+                account_id=account_id,
+                after=after,
+                until=until,
+                limit=limit,
+                types=list(wanted.types),
+                filter=dict(wanted.filter),
+                test=wanted.test,
+            )
+            return [row async for row in rows]
+
+    async def read_job(self, account_id: UUID, job_id: UUID, after: int, limit: int) -> list[Any]:
+        """Return the next events of a job."""
+        async with self._turns:
+            rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
+            return [row async for row in rows if row["account_id"] == account_id]
+
+
+class Follower:
+    """One who hears of events in their order, each once. Small, for there may be thousands."""
+
+    __slots__ = ("_after", "_feed", "_job_id", "_mailbox", "_near", "_size", "_start", "_until")
+
+    def __init__(
+        self, feed: Feed, account_id: UUID, wanted: Wanted, after: UUID | None, from_start: bool, job_id: UUID | None
+    ) -> None:
+        self._feed = feed
+        self._job_id = job_id
+        self._mailbox = Mailbox(account_id, job_id or account_id, wanted, feed.most_waiting)
+        self._start: tuple[UUID | None, bool] | None = (after, from_start)
+        # How far it has come: a position in the feed, or a number in the job.
+        self._after = 0
+        # How far it reads in the database; None: it takes what comes. The feed's end is not known before it is near, for
+        # nothing waits in the mailbox of one who has much to catch up with.
+        self._until: int | None = None
+        self._near = False
+        self._size = _FIRST
+
+    async def __aenter__(self) -> Follower:
+        """Begin to follow: nothing that gets its place from now on is missed."""
+        assert self._start is not None, "a follower is entered once"
+        (after, from_start), self._start = self._start, None
+        try:
+            await self._begin(after, from_start)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    async def _begin(self, after: UUID | None, from_start: bool) -> None:
+        account_id, catches_up = self._mailbox.account_id, after is not None or from_start
+        if self._job_id is not None:
+            self._after = await self._feed.number_of(account_id, self._job_id, after)
+            await self._feed.hub.join(self._mailbox)
+        elif catches_up:
+            self._after = await self._feed.place_of(account_id, after)
+        else:
+            self._after = await self._feed.hub.join(self._mailbox)
+        if catches_up:
+            self._until = _END
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Follow no more."""
+        self._leave()
+
+    def _leave(self) -> None:
+        self._feed.hub.leave(self._mailbox)
+
+    async def next(self, seconds: float) -> list[Told]:
+        """Return what comes next, nothing when nothing came within so many seconds.
+
+        Raises TooSlowError when too much has waited, StoppingError when the process stops, and what asyncpg raises when what
+        was missed can't be read.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            if self._until is None:
+                told = self._new(await self._mailbox.take(end - loop.time()))
+            elif self._near:
+                # A call of its own: had something been read before in this one, it would be lost if this failed.
+                await self._arrive(self._until)
+                continue
+            else:
+                told = await self._catch_up(self._until)
+            if told or loop.time() >= end:
+                return told
+
+    def _new(self, told: Any) -> list[Told]:
+        """Leave out what it knows from the database."""
+        fresh = []
+        for each in told:
+            place = each.position if self._job_id is None else each.sequence
+            if place > self._after:
+                self._after = place
+                fresh.append(each)
+        return fresh
+
+    async def _catch_up(self, until: int) -> list[Told]:
+        """Read the next of what it has missed."""
+        if self._feed.hub.released:
+            raise StoppingError
+        size, mailbox = self._size, self._mailbox
+        if self._job_id is not None:
+            rows = await self._feed.read_job(mailbox.account_id, self._job_id, self._after, size)
+            told = [read_told(row) for row in rows if mailbox.wanted.fits(row["type"], row["data"]["job"])]
+            place, is_end = (rows[-1]["sequence"] if rows else 0), len(rows) < size
+        else:
+            rows = await self._feed.read(mailbox.account_id, mailbox.wanted, self._after, until, size)
+            told = [read_told(row, row["position"]) for row in rows if row["id"] is not None]
+            place, is_end = (rows[-1]["position"] if rows else 0), len(rows) < size
+        self._after = max(self._after, place)
+        self._size = _FIRST if told else min(size * 2, _MOST)
+        self._near = is_end
+        return told
+
+    async def _arrive(self, until: int) -> None:
+        """Go on to what comes: first to the place from which on the mailbox is filled, then to the mailbox."""
+        if self._job_id is not None:
+            self._until = None
+        elif until == _END:
+            self._until = await self._feed.hub.join(self._mailbox)
+        else:
+            self._after, self._until = max(self._after, until), None
+        self._near = False

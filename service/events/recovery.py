@@ -1,0 +1,107 @@
+"""What failed or was given up is sent after all: one delivery, or everything since a moment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from service.db.pool import Connection, Pool
+from service.db.sql import queries
+from service.events.subscription import Subscription
+from service.ids import new_uuid, show
+
+log = structlog.get_logger()
+
+_BATCH = 500
+# What is canceled in the transaction that says so; of a larger backlog the claims cancel the rest, batch by batch.
+_AT_ONCE = 2000
+# How much later than it was written an event may get its place in the feed, and still be found.
+_SLACK = timedelta(minutes=10)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NoSuchDeliveryError(LookupError):
+    """There is no such delivery of this account."""
+
+
+class NotDeliverableError(Exception):
+    """The subscription takes nothing: it is disabled, or deleted."""
+
+
+async def resend(pool: Pool, account_id: UUID, delivery_id: UUID) -> Any:
+    """Have a delivery sent again, whatever became of it, with a schedule of its own; returns its row.
+
+    Raises NoSuchDeliveryError and NotDeliverableError.
+    """
+    row = await queries().resend_delivery(pool, id=delivery_id, account_id=account_id)
+    if row is not None:
+        return row
+    if await queries().get_delivery(pool, id=delivery_id, account_id=account_id) is None:
+        raise NoSuchDeliveryError
+    raise NotDeliverableError("its subscription is disabled or deleted")
+
+
+async def recover(pool: Pool, subscription: Subscription, since: datetime) -> int:
+    """Have everything since a moment sent that failed, was canceled, or was never to be sent; returns how many.
+
+    What was never to be sent are events from while it was disabled, as far as it asks for them now; of a job's `webhook` only
+    what exists already is sent. In batches: what is committed stays so, and nothing is sent twice by asking again. Raises
+    NotDeliverableError.
+    """
+    if subscription.disabled_at is not None or subscription.deleted_at is not None:
+        raise NotDeliverableError("the subscription is disabled or deleted: enable it first")
+    count = await _recover_given_up(pool, subscription, since)
+    if subscription.origin == "api":
+        count += await _deliver_missed(pool, subscription, since)
+    await queries().tell_of_deliveries(pool)
+    log.info("subscription.recovered", subscription_id=show("sub", subscription.id), count=count)
+    return count
+
+
+async def _recover_given_up(pool: Pool, subscription: Subscription, since: datetime) -> int:
+    after, until, count = _first_id(since), new_uuid(), 0
+    while True:
+        row = await queries().recover_deliveries(
+            pool, subscription_id=subscription.id, since=since, after=after, until=until, limit=_BATCH
+        )
+        if row["last"] is None:
+            return count
+        count, after = count + int(row["count"]), row["last"]
+
+
+async def _deliver_missed(pool: Pool, subscription: Subscription, since: datetime) -> int:
+    before = await queries().place_before(pool, account_id=subscription.account_id, event_id=_first_id(since - _SLACK))
+    after, count = before or 0, 0
+    while True:
+        row = await queries().deliver_missed(
+            pool,
+            subscription_id=subscription.id,
+            account_id=subscription.account_id,
+            since=since,
+            after=after,
+            limit=_BATCH,
+        )
+        count, after = count + int(row["count"]), row["last"]
+        if row["seen"] < _BATCH:
+            return count
+
+
+async def cancel_pending(connection: Connection, subscription_id: UUID, reason: str) -> None:
+    """Give up what is pending for a subscription that was disabled or deleted in the same transaction.
+
+    One under way may still turn out delivered. What is beyond the first 2,000 follows a moment later.
+    """
+    await queries().cancel_deliveries(connection, subscription_id=subscription_id, reason=reason, limit=_AT_ONCE)
+
+
+async def cancel_strays(pool: Pool, subscription_ids: list[UUID]) -> None:
+    """Give up, batch by batch, what is pending for subscriptions that take nothing."""
+    await queries().cancel_stray_deliveries(pool, subscription_ids=subscription_ids, limit=_BATCH)
+
+
+def _first_id(time: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment."""
+    return UUID(int=max(0, (time - _EPOCH) // timedelta(milliseconds=1)) << 80)
