@@ -58,7 +58,8 @@ def delivery_client(
     """Return the client of deliveries: guarded, and with a connection for each that is under way."""
     limits = httpx.Limits(max_connections=settings.concurrency, keepalive_expiry=_IDLE_SECONDS)
     seconds = settings.timeout_seconds
-    return guarded_client(policy, limits=limits, timeout=httpx.Timeout(seconds, pool=seconds / 2), resolver=resolver)
+    timeout = httpx.Timeout(seconds, pool=seconds / 2)
+    return guarded_client(policy, limits=limits, timeout=timeout, resolver=resolver, many_hosts=True)
 
 
 class WebhookChannel:

@@ -17,7 +17,7 @@ import httpx
 
 from service.net.guard import check_url
 from service.net.policy import GuardPolicy, check_address
-from service.net.pools import NARROW, WidePool
+from service.net.pools import NARROW, Pool, PoolPerHost, WidePool
 from service.net.resolver import Resolver, ask_dns, check_peer, find_addresses
 from service.net.streams import StreamBackend
 
@@ -32,14 +32,18 @@ def guarded_client(
     timeout: httpx.Timeout = DEFAULT_TIMEOUT,
     resolver: Resolver = ask_dns,
     ssl_context: ssl.SSLContext | None = None,
+    many_hosts: bool = False,
 ) -> httpx.AsyncClient:
     """Return a client whose every request passes the guard; requests raise Refused, NameNotFound or httpx's own errors.
 
     It follows no redirects, reads no proxy or certificate settings from the environment, and keeps no cookies, since
-    requests for many customers share it. timeout: each single step; cap the total yourself.
+    requests for many customers share it. timeout: each single step; cap the total yourself. many_hosts: each host keeps
+    connections of its own, and the limits hold per host.
     """
     return httpx.AsyncClient(
-        transport=GuardedTransport(policy, limits=limits, resolver=resolver, ssl_context=ssl_context),
+        transport=GuardedTransport(
+            policy, limits=limits, resolver=resolver, ssl_context=ssl_context, many_hosts=many_hosts
+        ),
         timeout=timeout,
         trust_env=False,
         follow_redirects=False,
@@ -57,6 +61,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         *,
         limits: httpx.Limits,
         ssl_context: ssl.SSLContext | None = None,
+        many_hosts: bool = False,
     ) -> None:
         context = ssl_context or httpx.create_ssl_context(trust_env=False)
 
@@ -69,7 +74,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 network_backend=backend(scheme),
             )
 
-        self._pools = {scheme: WidePool(make(scheme), limits.max_connections or NARROW) for scheme in ("https", "http")}
+        def make_pool(scheme: str) -> Pool:
+            most = limits.max_connections or NARROW
+            if many_hosts:
+                return PoolPerHost(make(scheme), most, limits.keepalive_expiry or 0.0)
+            return WidePool(make(scheme), most)
+
+        self._pools = {scheme: make_pool(scheme) for scheme in ("https", "http")}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
@@ -112,9 +123,13 @@ class GuardedTransport(PooledTransport):
         limits: httpx.Limits,
         resolver: Resolver,
         ssl_context: ssl.SSLContext | None,
+        many_hosts: bool = False,
     ) -> None:
         super().__init__(
-            lambda scheme: GuardedBackend(scheme, policy, resolver), limits=limits, ssl_context=ssl_context
+            lambda scheme: GuardedBackend(scheme, policy, resolver),
+            limits=limits,
+            ssl_context=ssl_context,
+            many_hosts=many_hosts,
         )
         self._policy = policy
 

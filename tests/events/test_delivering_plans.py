@@ -54,7 +54,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("list_deliveries", LIST),
     ("list_deliveries_of_subscription", {**LIST, "subscription_id": WELL, "job_id": None}),
     ("list_deliveries_of_job", {**LIST, "job_id": UUID(int=40)}),
-    ("count_deliveries_of_job", {"job_id": UUID(int=40)}),
+    ("count_deliveries_of_jobs", {"job_ids": [UUID(int=40)]}),
     ("resend_delivery", {"id": UUID(int=4), "account_id": ACCOUNT}),
     ("recover_deliveries", {"subscription_id": WELL, **RECOVER}),
 ]  # fmt: skip
