@@ -215,7 +215,7 @@ class EventSettings(Section):
     """How events are read as they happen."""
 
     streams: int = Field(
-        12_000, ge=1, description="Streams of events (SSE) one process has open at a time; more get 503."
+        24_000, ge=1, description="Streams of events (SSE) one process has open at a time; more get 503."
     )
     streams_per_account: int = Field(12_000, ge=1, description="Of these, an account's; more get 429.")
     comment_seconds: float = Field(

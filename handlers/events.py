@@ -58,10 +58,12 @@ class Events:
             follow = partial(self._service.feed.follow, account, wanted, after=after, from_start=place == "start")
             return EventStream(self.streams, account, follow, unknown)
         try:
-            events = await self._service.feed.page(account, wanted, after, limit + 1)
+            found = await self._service.feed.page(account, wanted, after, limit)
         except UnknownEventError:
             raise unknown() from None
-        return JSONResponse(page([(event["id"], event) for event in events], limit), headers=_VARY)
+        cursor = None if found.cursor is None else show("evt", found.cursor)
+        body = {"data": found.events, "next_cursor": cursor, "has_more": cursor is not None}
+        return JSONResponse(body, headers=_VARY)
 
     async def of_job(self, request: Request) -> Response | EventStream:
         """Show what happened to a job."""

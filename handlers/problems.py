@@ -48,6 +48,7 @@ TITLES = {
     "too_many_subscriptions": "The account has as many subscriptions as it may have",
     "subscription_stopped": "The subscription takes nothing",
     "too_many_streams": "Streams are open already",
+    "too_many_tests": "Tests are under way",
     "unavailable": "The service can't do this right now",
     "internal": "Something went wrong on our side",
 }
@@ -75,6 +76,8 @@ EXPLANATIONS = {
     "`Retry-After` seconds.",
     "too_many_streams": "An account may have so many streams of events open at a time. Close one, or repeat the request after "
     "`Retry-After` seconds.",
+    "too_many_tests": "A test waits for an endpoint, so few run at once: one of a subscription, four of an account. Repeat the "
+    "request after `Retry-After` seconds.",
     "subscription_of_jobs": "It was made by jobs that name its URL as their `webhook`. It can be disabled, enabled, tested and "
     "deleted; what is delivered to it is said by the jobs, and it is signed with the account's own secret, "
     "`/v1/account/webhook-secret`. For more make a subscription of your own with the same URL.",

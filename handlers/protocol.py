@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 
@@ -21,9 +25,36 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["state"]["abort"] = self.abort
 
+    def on_headers_complete(self) -> None:
+        """Begin to answer a request; its task has not run yet when this returns."""
+        super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope["http_version"] == "1.0":
+            # uvicorn has no other way to have a cycle of one's own.
+            self.cycle.__class__ = _OldCycle
+
     def abort(self) -> None:
         """Forget what has not been sent, the kernel's share included, and reset the connection."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
+
+
+class _OldCycle(RequestResponseCycle):
+    """An answer to HTTP/1.0, as nginx speaks it unless told otherwise: without a length, it ends with its connection.
+
+    uvicorn would send chunks, whose sizes an old client takes for a part of the body.
+    """
+
+    _without_length = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._without_length = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if self._without_length:
+                self.chunked_encoding = False
+        elif message["type"] == "http.response.body" and self._without_length:
+            # Each part is as long as it is.
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)

@@ -31,7 +31,7 @@ from service.events.subscriptions import (
     list_subscriptions,
     subscription_json,
 )
-from service.events.trying import try_subscription
+from service.events.trying import TrialsBusyError
 from service.ids import BadId, read, show
 from service.net.policy import GuardPolicy
 
@@ -128,10 +128,13 @@ class Subscriptions:
         return answer_secret(shown)
 
     async def test(self, request: Request) -> Response:
-        """Really deliver an event of type `subscription.test`; always 200, with what came of it."""
+        """Really deliver an event of type `subscription.test`: 200 with what came of it, 429 while enough are under way."""
         found = await self._require(request)
         Query(request).end()
-        return JSONResponse(await try_subscription(self._service.channels, found, self._service.reading.source))
+        try:
+            return JSONResponse(await self._service.trials.test(found))
+        except TrialsBusyError as busy:
+            raise Problem(429, "too_many_tests", str(busy), headers={"Retry-After": "5"}) from None
 
     async def policy(self, request: Request) -> Response:
         """Show the IAM policies that its sink needs, to paste; nothing is asked of the sink."""

@@ -37,6 +37,7 @@ from service.events.listening import Listener
 from service.events.placing import Placer
 from service.events.signers import Signers
 from service.events.sinks.channel import SinkChannel, sink_clients
+from service.events.trying import AT_ONCE, Trials
 from service.events.webhooks import WebhookChannel, delivery_client
 from service.ids import new_uuid
 from service.net import GuardPolicy, guarded_client
@@ -62,7 +63,7 @@ class Service:
     dsn: str
     keyring: Keyring
     signers: Signers
-    channels: Mapping[str, Channel]
+    trials: Trials
     context: Context
     accounts: Accounts
     inbox: Inbox
@@ -82,7 +83,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database(settings))
         await check_schema(settings, dsn)
-        pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds, source=settings.public_url)
+        pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds, source=settings.public_url or "genrelay")
         stack.push_async_callback(pool.close)
         service = await _compose(stack, settings, role, pool, dsn)
         _say_what_is_missing(settings)
@@ -127,16 +128,18 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
         kept_per_run=settings.callbacks.kept_per_run,
     )
     feed = _start_feed(stack, context)
-    signers = Signers(pool, context.keyring)
-    channels = await _open_channels(stack, context, signers)
-    deliverer = _make_deliverer(context, channels) if role in {"all", "worker"} else None
+    signers, source = Signers(pool, context.keyring), settings.public_url or "genrelay"
+    trials = Trials(await _open_channels(stack, context, signers, AT_ONCE), source)
+    deliverer = None
+    if role in {"all", "worker"}:
+        channels = await _open_channels(stack, context, signers, settings.delivery.concurrency)
+        deliverer = _make_deliverer(context, channels)
     engine = None if deliverer is None else await _start_engine(stack, context, dsn, deliverer)
     listener = _listen(stack, dsn, context, feed.hub, deliverer)
     inbox.start()
     stack.push_async_callback(inbox.stop)
-    source = settings.public_url or "genrelay"
     return Service(
-        role, settings, pool, dsn, context.keyring, signers, channels, context, accounts, inbox, endings, listener,
+        role, settings, pool, dsn, context.keyring, signers, trials, context, accounts, inbox, endings, listener,
         feed, Reading(pool, endings, source), engine,
     )  # fmt: skip
 
@@ -153,13 +156,18 @@ def _start_feed(stack: AsyncExitStack, context: Context) -> Feed:
     return Feed(context.pool, hub, placer, context.settings.events.stream_events)
 
 
-async def _open_channels(stack: AsyncExitStack, context: Context, signers: Signers) -> Mapping[str, Channel]:
+async def _open_channels(
+    stack: AsyncExitStack, context: Context, signers: Signers, at_once: int
+) -> Mapping[str, Channel]:
+    """Open channels with connections and threads of their own. at_once: how many letters are on their way at a time."""
     settings = context.settings
     policy = GuardPolicy(tuple(settings.allowed_private_subnets))
     # Any account may name any host: a name server that never answers must not hold up more than deliveries to its names.
     lookups = Lookups()
     stack.callback(lookups.close)
-    client = await stack.enter_async_context(delivery_client(policy, settings.delivery, resolver=lookups.find))
+    client = await stack.enter_async_context(
+        delivery_client(policy, settings.delivery, at_once=at_once, resolver=lookups.find)
+    )
     sinks = sink_clients(settings, roles=context.buckets.roles, resolver=lookups.find)
     stack.push_async_callback(sinks.aclose)
     return {

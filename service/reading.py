@@ -52,9 +52,9 @@ class Reading:
         return None if row is None else read_job(row)
 
     async def show_job(self, job: Job) -> dict[str, Any]:
-        """Return a job as the API shows it, with what has become of its deliveries."""
+        """Return a job as the API shows it; with what has become of its deliveries, if it has any."""
         counts = await count_deliveries(self._pool, [job.id])
-        return {**job_json(job, await self.list_outputs(job.id)), "deliveries": counts[job.id]}
+        return job_json(job, await self.list_outputs(job.id)) | counts.get(job.id, {})
 
     async def list_outputs(self, job_id: UUID) -> list[Output]:
         """Return a job's outputs in order."""
@@ -103,7 +103,7 @@ class Reading:
         async for row in queries().list_outputs_of(connection, job_ids=[job.id for job in jobs]):
             outputs.setdefault(row["job_id"], []).append(read_output(row))
         counts = await count_deliveries(connection, [job.id for job in jobs])
-        return [(job.id, {**job_json(job, outputs.get(job.id, [])), "deliveries": counts[job.id]}) for job in jobs]
+        return [(job.id, job_json(job, outputs.get(job.id, [])) | counts.get(job.id, {})) for job in jobs]
 
     async def list_events(self, job_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
         """Return a job's events after a sequence number, in order."""

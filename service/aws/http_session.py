@@ -30,6 +30,7 @@ from botocore.httpsession import get_cert_path
 from multidict import CIMultiDict
 from yarl import URL
 
+from service.aws.connections import Connector
 from service.net import GuardPolicy, NameNotFound, Resolver, check_address
 from service.net.guard import check_reach
 from service.net.resolver import find_addresses
@@ -85,11 +86,11 @@ class AwsHttpSession:
         """Close the connection pool."""
         await self.__aexit__()
 
-    def _connector(self) -> aiohttp.TCPConnector:
+    def _connector(self) -> Connector:
         settings: dict[str, Any] = {}
         if self._guard is not None:
             settings = {"resolver": _GuardedResolver(*self._guard), "socket_factory": _SocketFactory(*self._guard)}
-        return aiohttp.TCPConnector(
+        return Connector(
             limit=self._max_connections,
             keepalive_timeout=_KEEPALIVE,
             happy_eyeballs_delay=None,

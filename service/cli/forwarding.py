@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from service.cli.event_stream import Frame
 from service.cli.failures import ExitStatus, Failure
 
+if TYPE_CHECKING:
+    import httpx
+
 _SECONDS = 15.0  # what a real delivery gives a receiver
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,18 @@ class Forwarded:
 
 
 class Forwarder:
-    """Posts events to one URL. secret: `whsec_…`, None to make one. Raises Failure for what can't be used."""
+    """Posts events to one URL. secret: `whsec_…`, None to make one. Raises Failure for what can't be used.
+
+    origin: the URL without what may be secret in it.
+    """
 
     def __init__(self, url: str, secret: str | None) -> None:
         import httpx
 
         from service.events.signing import BadSecretError, Signer, make_secret, read_secret
 
-        self.url = _check(url)
+        self._url = _read_url(url)
+        self.origin = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
         self.secret = secret or make_secret()
         try:
             self._signer = Signer((read_secret(self.secret),), ())
@@ -65,18 +72,21 @@ class Forwarder:
         began = time.monotonic()
         status, error = None, None
         try:
-            with self._http.stream("POST", self.url, content=frame.body, headers=headers) as answer:
+            with self._http.stream("POST", self._url, content=frame.body, headers=headers) as answer:
                 status = answer.status_code
         except httpx.TransportError as problem:
             error = str(problem) or type(problem).__name__
         return Forwarded(status, error, time.monotonic() - began)
 
 
-def _check(url: str) -> str:
+def _read_url(text: str) -> httpx.URL:
+    import httpx
+
     try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        url = httpx.URL(text)
+        # `host` decodes xn--…, which fails for some names.
+        good = url.scheme in {"http", "https"} and bool(url.host) and (url.port is None or 0 < url.port <= _LAST_PORT)
+    except (httpx.InvalidURL, ValueError):
         good = False
     if not good:
         raise Failure("--forward-to must be an http or https URL", status=ExitStatus.USAGE)

@@ -46,7 +46,7 @@ def listen(
             forwarder = None if forward_to is None else Forwarder(forward_to, secret)
             service = open_service()
             if forwarder is not None:
-                complain(f"genrelay: forwarding to {forwarder.url}, signed with {forwarder.secret}")
+                complain(f"genrelay: forwarding to {forwarder.origin}, signed with {forwarder.secret}")
             for frame in _follow(service, types or [], job, since):
                 _tell(output, frame, forwarder)
         except KeyboardInterrupt:

@@ -48,7 +48,7 @@ def migrate(as_json: Json = False) -> None:
         async def run() -> list[str]:
             async with database(settings) as dsn:
                 missing = await pending(dsn)
-                await apply(dsn)
+                await apply(dsn, settings.public_url)
                 return missing
 
         with explaining_the_database():

@@ -48,7 +48,8 @@ def with_database(work: Callable[[Pool], Awaitable[T]]) -> T:
 
         async with database(settings) as dsn:
             await check_schema(settings, dsn)
-            async with await open_pool(dsn, size=2, name="genrelay command line") as pool:
+            source = settings.public_url or "genrelay"
+            async with await open_pool(dsn, size=2, name="genrelay command line", source=source) as pool:
                 return await work(pool)
 
     with explaining_the_database():

@@ -31,9 +31,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.iterdir() if path.suffix in {".sql", ".py"})
 
 
-async def migrate(dsn: str) -> None:
-    """Bring the database to the newest schema; waits while another process does it."""
-    connection = await asyncpg.connect(dsn, timeout=10)
+async def migrate(dsn: str, source: str | None = None) -> None:
+    """Bring the database to the newest schema; waits while another process does it.
+
+    source: what events that are there already name as theirs, as in open_pool.
+    """
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"genrelay.source": source} if source else None)
     try:
         # Trying in a loop: waiting inside pg_advisory_lock would hold a snapshot, and that deadlocks with
         # CREATE INDEX CONCURRENTLY of the process that has the lock.

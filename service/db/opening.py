@@ -30,7 +30,7 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 async def check_schema(settings: Settings, dsn: str) -> None:
     """Migrate an embedded database; raises MigrationsPendingError when the operator's own lacks any."""
     if settings.database_url is None:
-        await migrate(dsn)
+        await migrate(dsn, settings.public_url)
         return
     missing = await pending(dsn)
     if missing:

@@ -16,6 +16,7 @@ from service.engine.context import Context
 from service.engine.ledger import SETTLE, TASK_OF, decide_urgency
 from service.engine.spooling import clean_spool
 from service.engine.uploads import sweep_uploads
+from service.events.schedule import longest_seconds
 from service.jobs.lifecycle import Status
 from service.jobs.model import urgent_at
 
@@ -77,7 +78,8 @@ async def _enqueue(connection: Connection, nudges: list[_Nudge]) -> None:
 async def keep_house(context: Context) -> None:
     """Delete what has had its time: batch by batch, at most 50 batches of each kind; the next round goes on."""
     pool = context.pool
-    await _purge(_INPUTS, lambda: queries().purge_inputs(pool, limit=_INPUTS))
+    delivery = longest_seconds(context.settings.delivery)
+    await _purge(_INPUTS, lambda: queries().purge_inputs(pool, limit=_INPUTS, delivery=delivery))
     keep = context.settings.retention.retry_inputs_seconds
     await _purge(_INPUTS, lambda: queries().purge_inline(pool, seconds=keep, limit=_INPUTS))
     await _purge(_KEYS, lambda: queries().purge_idempotency_keys(pool, limit=_KEYS))

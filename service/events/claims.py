@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,15 @@ ProviderBody = Callable[[UUID, Mapping[str, Any]], Awaitable[tuple[bytes, dict[s
 
 _MARGIN = 10.0  # seconds of a lease beyond what an endpoint may take
 _SHARE = 4  # one endpoint has at most a fourth of what is free
+_OF_ONE_ACCOUNT = 0.75  # of what a process has under way
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivery that is this process's to send, until its lease ends (`until`, monotonic).
 
-    number: of this try, from 1; failures: how many of those before the endpoint has failed. event: a row as `event_json` takes
+    number: of this try, from 1; failures: how many of those before the endpoint has failed; forgiven: how many were
+    made before it was sent again. event: a row as `event_json` takes
     it.
     """
 
@@ -36,6 +39,7 @@ class Delivery:
     payload: Payload
     number: int
     failures: int
+    forgiven: int
     event_id: UUID
     event: Mapping[str, Any]
     until: float
@@ -43,7 +47,7 @@ class Delivery:
     @property
     def ours(self) -> int:
         """Return how many of the tries before were not the endpoint's fault."""
-        return max(0, self.number - 1 - self.failures)
+        return max(0, self.number - 1 - self.forgiven - self.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Claimed:
 
     next_in: seconds until something else may be due, None if nothing will be by itself. more: something is due that could not
     be taken. pending: anything waits at all. strays: subscriptions that take nothing and have something pending.
-    overdue: seconds for which the longest due has waited.
+    resting: subscriptions that need not be looked at for a while. overdue: seconds for which the longest due has waited.
     """
 
     deliveries: list[Delivery]
@@ -60,6 +64,7 @@ class Claimed:
     more: bool
     pending: bool
     strays: list[UUID]
+    resting: list[UUID]
     overdue: float
 
 
@@ -68,10 +73,15 @@ def lease_seconds(settings: DeliverySettings) -> float:
     return settings.timeout_seconds + _MARGIN
 
 
-async def claim(pool: Pool, worker_id: UUID, room: int, settings: DeliverySettings) -> Claimed:
-    """Claim up to `room` deliveries. An endpoint that hangs gets a part of the free room only, so some is left for others."""
+async def claim(pool: Pool, worker_id: UUID, under_way: Counter[UUID], settings: DeliverySettings) -> Claimed:
+    """Claim deliveries while there is room. under_way: how many this process has already, by account.
+
+    Accounts take turns. An endpoint that hangs gets a part of the free room only, and an account three quarters of all, so
+    some is left for others.
+    """
     began = time.monotonic()
     lease = lease_seconds(settings)
+    room = settings.concurrency - under_way.total()
     width = min(settings.endpoint_concurrency, max(1, room // _SHARE))
     rows = queries().claim_deliveries(
         pool,
@@ -80,11 +90,17 @@ async def claim(pool: Pool, worker_id: UUID, room: int, settings: DeliverySettin
         room=room,
         width=width,
         breaker_failures=settings.breaker_failures,
+        most_of_account=max(1, int(settings.concurrency * _OF_ONE_ACCOUNT)),
+        accounts=list(under_way),
+        under_way=list(under_way.values()),
     )
     found = [row async for row in rows]
     first = found[0]
     deliveries = [_read(row, began + lease) for row in found if row["delivery_id"] is not None]
-    return Claimed(deliveries, first["next_in"], first["more"], first["pending"], first["strays"], first["overdue"])
+    return Claimed(deliveries, **{name: first[name] for name in _OUTLOOK})
+
+
+_OUTLOOK = ("next_in", "more", "pending", "strays", "resting", "overdue")
 
 
 def _read(row: Any, until: float) -> Delivery:
@@ -95,6 +111,7 @@ def _read(row: Any, until: float) -> Delivery:
         payload=row["delivery_payload"],
         number=row["number"],
         failures=row["charged"],
+        forgiven=row["forgiven"],
         event_id=row["event_id"],
         event={**event, "id": row["event_id"]},
         until=until,

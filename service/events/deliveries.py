@@ -57,12 +57,10 @@ async def find_delivery(pool: Pool, account_id: UUID, delivery_id: UUID) -> dict
     return {**delivery_json(row), "attempts": [attempt_json(attempt) async for attempt in attempts]}
 
 
-async def count_deliveries(connection: Connection | Pool, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
-    """Return how many deliveries each of the jobs has, by status."""
-    counts = {job_id: dict.fromkeys(STATUSES, 0) for job_id in job_ids}
-    async for row in queries().count_deliveries_of_jobs(connection, job_ids=list(job_ids)):
-        counts[row["job_id"]] = {status: row[status] for status in STATUSES}
-    return counts
+async def count_deliveries(connection: Connection | Pool, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Return what jobs show of their deliveries: how many there are, by status. A job without any is not in it."""
+    rows = queries().count_deliveries_of_jobs(connection, job_ids=list(job_ids))
+    return {row["job_id"]: {"deliveries": {status: row[status] for status in STATUSES}} async for row in rows}
 
 
 def delivery_json(row: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import structlog
 from config.settings import DeliverySettings
 from service import metrics
 from service.db.pool import DATABASE_AWAY, Pool
+from service.db.sql import queries
 from service.events.claims import Claimed, Delivery, ProviderBody, claim, write_letter
 from service.events.letter import Channel, Letter, Reply
 from service.events.recording import Recorder, Result
@@ -28,6 +30,8 @@ _BREATH = 0.005  # seconds between two claims, so that what happens together is 
 _LONGEST_BREATH = 0.04  # while nothing is found
 _LOOK_AGAIN = 10.0  # seconds after which is looked, should nobody have told of something
 _LOOK_AGAIN_EMPTY = 60.0  # the same when nothing waits at all
+_NET = 60.0  # seconds between two looks for subscriptions that sleep too long
+_NET_WIDTH = 2000  # subscriptions that one of these looks at
 _HEARD = 0.02  # seconds until is looked for what was heard of: this process's own events were looked for already
 
 
@@ -52,7 +56,8 @@ class Deliverer:
         self._recorder = Recorder(pool, worker_id, settings, on_trouble)
         self._bell = asyncio.Event()
         self._stopping = False
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], UUID] = {}  # and whose it is
+        self._net_at, self._net_after = 0.0, UUID(int=0)
         self._look = False
         # On the loop's clock: when to look; and what was told of this while a claim was under way.
         self._due_at: float | None = None
@@ -104,13 +109,12 @@ class Deliverer:
 
     async def _round(self) -> None:
         self._look, self._told_at = False, None
-        room = self._settings.concurrency - len(self._sending)
-        if room <= 0:
+        if len(self._sending) >= self._settings.concurrency:
             self._due_at = None  # whoever ends rings the bell
             self._more = True
             return
         # A claim that failed is made again by the supervisor, which waits a moment.
-        found = await claim(self._pool, self._worker_id, room, self._settings)
+        found = await claim(self._pool, self._worker_id, Counter(self._sending.values()), self._settings)
         self._note(found)
         for delivery in found.deliveries:
             self._begin(delivery)
@@ -119,8 +123,23 @@ class Deliverer:
             self.kick()
         if found.deliveries:
             reach("delivery.claimed")
+        if found.resting:
+            await queries().rest_subscriptions(self._pool, ids=found.resting)
+        await self._wake_overslept()
         self._breath = _BREATH if found.pending else min(2 * self._breath, _LONGEST_BREATH)
         await asyncio.sleep(self._breath)
+
+    async def _wake_overslept(self) -> None:
+        """Now and then, wake those that nobody has woken though something of theirs is due; there should be none."""
+        now = asyncio.get_running_loop().time()
+        if now < self._net_at:
+            return
+        self._net_at = now + _NET
+        found = await queries().wake_overslept(self._pool, after=self._net_after, limit=_NET_WIDTH)
+        self._net_after = found["last"] or UUID(int=0)
+        if found["count"]:
+            log.warning("delivery.overslept", count=found["count"])
+            self.kick()
 
     def _note(self, found: Claimed) -> None:
         metrics.DELIVERIES_OVERDUE.set(found.overdue)
@@ -134,12 +153,12 @@ class Deliverer:
 
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._deliver(delivery), name=f"deliver {show('dlv', delivery.id)}")
-        self._sending.add(task)
+        self._sending[task] = delivery.subscription.account_id
         metrics.DELIVERIES_UNDER_WAY.set(len(self._sending))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        self._sending.pop(task, None)
         metrics.DELIVERIES_UNDER_WAY.set(len(self._sending))
         if self._more or self._stopping:
             self.kick()
@@ -165,7 +184,7 @@ class Deliverer:
 
     async def _send(self, delivery: Delivery) -> Reply:
         if delivery.event["data"] is None:
-            return Reply("failed", error="its event is not there any more", final=True)
+            return Reply("failed", error="its event is not there any more", final=True, this_one=True)
         letter = await self._write(delivery)
         if isinstance(letter, Reply):
             return letter
@@ -186,7 +205,7 @@ class Deliverer:
         except Exception as error:
             if not isinstance(error, DATABASE_AWAY):
                 log.exception("delivery.not_written", reason=type(error).__name__)
-            return Reply("ours", error=f"the body could not be made ({type(error).__name__})")
+            return Reply("ours", error=f"the body could not be made ({type(error).__name__})", this_one=True)
 
     def _decide(self, delivery: Delivery, reply: Reply, *, stopped: bool) -> Next:
         if stopped:

@@ -7,6 +7,7 @@ grow and become visible in their order, so that it needs to know no more than ho
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -17,17 +18,27 @@ from service.events.body import event_json
 from service.events.fitting import Wanted
 from service.events.hub import Hub, Mailbox, StoppingError, Told, TooSlowError, read_told
 from service.events.placing import Placer
+from service.events.turns import Turns
 
-__all__ = ["Feed", "Follower", "StoppingError", "Told", "TooSlowError", "UnknownEventError"]
+__all__ = ["Feed", "Follower", "Page", "StoppingError", "Told", "TooSlowError", "UnknownEventError"]
 
-_READERS = 4  # of all who read what they have missed, so many at a time
+_READERS, _READERS_OF_ONE = 4, 2  # of all who read what they have missed, and of one account's, so many at a time
 _FIRST, _MOST = 32, 512  # places that one read looks at: bodies may be long, but most of them may not be wanted
 _PAGE_SECONDS = 5.0
+_LOOK_SECONDS = 2.0  # after which a page is what has been found so far
 _END = 2**63 - 1
 
 
 class UnknownEventError(LookupError):
     """There is no such event in this feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a feed. cursor: the id of the event behind which the next one begins; None: the feed ends here."""
+
+    events: list[dict[str, Any]]
+    cursor: UUID | None
 
 
 class Feed:
@@ -36,7 +47,7 @@ class Feed:
     def __init__(self, pool: Pool, hub: Hub, placer: Placer, most_waiting: int) -> None:
         self._pool = pool
         self._placer = placer
-        self._turns = asyncio.Semaphore(_READERS)
+        self._turns = Turns(_READERS, _READERS_OF_ONE)
         self.hub = hub
         self.most_waiting = most_waiting
 
@@ -44,22 +55,27 @@ class Feed:
         """Let every follower go: the process is about to stop."""
         self.hub.release()
 
-    async def page(self, account_id: UUID, wanted: Wanted, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+    async def page(self, account_id: UUID, wanted: Wanted, after: UUID | None, limit: int) -> Page:
         """Return up to `limit` events of an account behind the event `after`, or from the first one on.
 
-        Raises UnknownEventError when `after` is not in the account's feed, TimeoutError when it takes too long to find
-        enough that is wanted: following the feed has no such limit.
+        When little is wanted of a long feed it has fewer, even none, and a cursor: the last event that was looked at. Raises
+        UnknownEventError when `after` is not in the account's feed, TimeoutError when the database takes too long.
         """
         async with asyncio.timeout(_PAGE_SECONDS):
-            return await self._page(account_id, wanted, after, limit)
+            return await self._page(account_id, wanted, await self.place_of(account_id, after), limit)
 
-    async def _page(self, account_id: UUID, wanted: Wanted, after: UUID | None, limit: int) -> list[dict[str, Any]]:
-        place, found, size = await self.place_of(account_id, after), list[dict[str, Any]](), limit
+    async def _page(self, account_id: UUID, wanted: Wanted, place: int, limit: int) -> Page:
+        loop, found, size = asyncio.get_running_loop(), list[Any](), limit + 1
+        end = loop.time() + _LOOK_SECONDS
         while True:
             rows = await self.read(account_id, wanted, place, _END, size)
-            found += [event_json(row) for row in rows if row["id"] is not None]
-            if len(rows) < size or len(found) >= limit:
-                return found[:limit]
+            found += [row for row in rows if row["id"] is not None]
+            if len(found) > limit:
+                return _page_of(found[:limit], found[limit - 1]["id"])
+            if len(rows) < size:
+                return _page_of(found, None)
+            if loop.time() >= end:
+                return _page_of(found, rows[-1]["event_id"])
             place, size = rows[-1]["position"], min(size * 4, max(limit, _MOST))
 
     def follow(
@@ -101,7 +117,7 @@ class Feed:
 
     async def read(self, account_id: UUID, wanted: Wanted, after: int, until: int, limit: int) -> list[Any]:
         """Return the next places of an account's feed, with null instead of events that are not wanted."""
-        async with self._turns:
+        async with self._turns.turn(account_id):
             rows = queries().read_feed(
                 self._pool,
                 account_id=account_id,
@@ -116,9 +132,13 @@ class Feed:
 
     async def read_job(self, account_id: UUID, job_id: UUID, after: int, limit: int) -> list[Any]:
         """Return the next events of a job."""
-        async with self._turns:
+        async with self._turns.turn(account_id):
             rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
             return [row async for row in rows if row["account_id"] == account_id]
+
+
+def _page_of(rows: list[Any], cursor: UUID | None) -> Page:
+    return Page([event_json(row) for row in rows], cursor)
 
 
 class Follower:

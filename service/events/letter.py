@@ -35,7 +35,8 @@ class Reply:
 
     outcome: `ours` when the endpoint is not to blame, and is not charged. status: HTTP's, of a sink too where it has one.
     error: in words, without secrets. response: the beginning of the answer's body. retry_after: seconds it asked for.
-    gone: it wants nothing more (410). final: trying again can't help (the guard refused it). slow_down: it is overloaded.
+    gone: it wants nothing more (410). final: trying again can't help (the guard refused it). this_one: the trouble is this
+    event's alone (too large, can't be made), and says nothing of the endpoint. slow_down: it is overloaded.
     """
 
     outcome: Outcome
@@ -45,6 +46,7 @@ class Reply:
     retry_after: float | None = None
     gone: bool = False
     final: bool = False
+    this_one: bool = False
     slow_down: bool = False
 
 

@@ -102,7 +102,14 @@ class Recorder:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _write(self, results: Sequence[Result]) -> None:
-        if all(result.reply.outcome != "failed" for result in results):
+        await self._write_all(results)
+        # What is tried again because of us left its subscription as it was, which may sleep until the end of the lease.
+        ours = {each.delivery.subscription.id for each in results if _is_ours(each)}
+        if ours:
+            await queries().wake_subscriptions(self._pool, ids=sorted(ours))
+
+    async def _write_all(self, results: Sequence[Result]) -> None:
+        if all(each.reply.outcome != "failed" and each.next.verdict in {"delivered", "pending"} for each in results):
             # One statement, and so one transaction.
             for row in await self._statement(self._pool, results):
                 _count(row)
@@ -169,6 +176,10 @@ async def _tell(connection: Connection, row: Any, kind: str, subject: str, data:
         subscription_id=row["subscription_id"],
         data=data,
     )
+
+
+def _is_ours(result: Result) -> bool:
+    return result.reply.outcome == "ours" and result.next.verdict == "pending"
 
 
 def _shown(row: Any) -> str:

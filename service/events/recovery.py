@@ -10,15 +10,16 @@ import structlog
 
 from service.db.pool import Connection, Pool
 from service.db.sql import queries
+from service.events.placing import Placer
 from service.events.subscription import Subscription
-from service.ids import new_uuid, show
+from service.ids import show
 
 log = structlog.get_logger()
 
 _BATCH = 500
 # What is canceled in the transaction that says so; of a larger backlog the claims cancel the rest, batch by batch.
 _AT_ONCE = 2000
-# How much later than it was written an event may get its place in the feed, and still be found.
+# How much older than its time an event's id may be: clocks differ, and a transaction takes a moment.
 _SLACK = timedelta(minutes=10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,7 +49,11 @@ async def recover(pool: Pool, subscription: Subscription, since: datetime) -> in
     """Have everything since a moment sent that failed, was canceled, or was never to be sent; returns how many.
 
     What was never to be sent are events from while it was disabled, as far as it asks for them now; of a job's `webhook` only
-    what exists already is sent. In batches: what is committed stays so, and nothing is sent twice by asking again. Raises
+    what exists already is sent, which includes what was canceled at once because it was disabled. In batches: what is committed
+    stays so, and nothing is sent twice by asking again.
+
+    Only what is committed by now is found. An event that was written while the subscription was disabled, in a transaction that
+    commits after this, is missed: transactions take milliseconds, and asking again with the same `since` brings it. Raises
     NotDeliverableError.
     """
     if subscription.disabled_at is not None or subscription.deleted_at is not None:
@@ -62,7 +67,8 @@ async def recover(pool: Pool, subscription: Subscription, since: datetime) -> in
 
 
 async def _recover_given_up(pool: Pool, subscription: Subscription, since: datetime) -> int:
-    after, until, count = _first_id(since), new_uuid(), 0
+    # New ones come at the end; ours may be the clock that is behind.
+    after, until, count = _first_id(since), _first_id(datetime.now(UTC) + timedelta(days=1)), 0
     while True:
         row = await queries().recover_deliveries(
             pool, subscription_id=subscription.id, since=since, after=after, until=until, limit=_BATCH
@@ -73,9 +79,10 @@ async def _recover_given_up(pool: Pool, subscription: Subscription, since: datet
 
 
 async def _deliver_missed(pool: Pool, subscription: Subscription, since: datetime) -> int:
-    before = await queries().place_before(pool, account_id=subscription.account_id, event_id=_first_id(since - _SLACK))
-    after, count = before or 0, 0
-    while True:
+    first = _first_id(max(since, _EPOCH) - _SLACK)
+    await Placer(pool).place()  # whoever wrote the last ones may not have come to it yet
+    after, count = await queries().place_before(pool, account_id=subscription.account_id, event_id=first), 0
+    while after is not None:
         row = await queries().deliver_missed(
             pool,
             subscription_id=subscription.id,
@@ -86,7 +93,8 @@ async def _deliver_missed(pool: Pool, subscription: Subscription, since: datetim
         )
         count, after = count + int(row["count"]), row["last"]
         if row["seen"] < _BATCH:
-            return count
+            break
+    return count
 
 
 async def cancel_pending(connection: Connection, subscription_id: UUID, reason: str) -> None:

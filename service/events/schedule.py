@@ -24,11 +24,12 @@ _SLOW_SECONDS = 1.0
 class Next:
     """What becomes of a delivery after a try.
 
-    verdict: `gone` is `failed`, and the endpoint wants nothing more. pause: seconds until the next try of a pending one. slow:
-    seconds for which nothing at all is sent to the endpoint, 0 for none.
+    verdict: `gone` is `failed`, and the endpoint wants nothing more; `unfit` is `failed`, and not charged to the endpoint.
+    pause: seconds until the next try of a pending one. slow: seconds for which nothing at all is sent to the endpoint, 0 for
+    none; after a try that failed because of us, more than 0 if the next one to this endpoint may fail likewise.
     """
 
-    verdict: Literal["delivered", "failed", "gone", "pending"]
+    verdict: Literal["delivered", "failed", "gone", "unfit", "pending"]
     reason: str | None = None
     pause: float = 0.0
     slow: float = 0.0
@@ -39,12 +40,15 @@ def decide_next(reply: Reply, *, failures: int, ours: int, settings: DeliverySet
     if reply.outcome == "delivered":
         return Next("delivered")
     if reply.outcome == "ours":
-        return Next("failed", "exhausted") if ours >= _MOST_OURS else Next("pending", pause=ours_pause(ours))
+        slow = 0.0 if reply.this_one else _SLOW_SECONDS
+        if ours >= _MOST_OURS:
+            return Next("failed", "exhausted", slow=slow)
+        return Next("pending", pause=ours_pause(ours), slow=slow)
     if reply.gone:
         return Next("gone", "gone")
     slow = _slow_for(reply, settings)
     if reply.final:
-        return Next("failed", "refused")
+        return Next("unfit" if reply.this_one else "failed", "refused")
     if failures >= len(settings.retry_schedule):
         return Next("failed", "exhausted", slow=slow)
     pause = jittered(settings.retry_schedule[failures])
@@ -56,6 +60,11 @@ def _slow_for(reply: Reply, settings: DeliverySettings) -> float:
         return 0.0
     asked = min(_SLOW_SECONDS, settings.breaker_first_seconds) if reply.retry_after is None else reply.retry_after
     return min(asked, settings.breaker_max_seconds)
+
+
+def longest_seconds(settings: DeliverySettings) -> float:
+    """Return for how long what a delivery is made of has to be kept: its schedule at its longest, and a day."""
+    return sum(settings.retry_schedule) * (1.0 + _JITTER) + 86_400
 
 
 def jittered(pause: float) -> float:

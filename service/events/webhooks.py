@@ -53,10 +53,13 @@ class Signers(Protocol):
 
 
 def delivery_client(
-    policy: GuardPolicy, settings: DeliverySettings, *, resolver: Resolver = ask_dns
+    policy: GuardPolicy, settings: DeliverySettings, *, at_once: int | None = None, resolver: Resolver = ask_dns
 ) -> httpx.AsyncClient:
-    """Return the client of deliveries: guarded, and with a connection for each that is under way."""
-    limits = httpx.Limits(max_connections=settings.concurrency, keepalive_expiry=_IDLE_SECONDS)
+    """Return the client of deliveries: guarded, and with a connection for each that is under way.
+
+    at_once: how many there are at a time, if not as many as the settings say.
+    """
+    limits = httpx.Limits(max_connections=at_once or settings.concurrency, keepalive_expiry=_IDLE_SECONDS)
     seconds = settings.timeout_seconds
     timeout = httpx.Timeout(seconds, pool=seconds / 2)
     return guarded_client(policy, limits=limits, timeout=timeout, resolver=resolver, many_hosts=True)
@@ -142,6 +145,8 @@ def read_failure(error: Exception) -> Reply:
     match error:
         case Refused():
             return Reply("failed", error=f"refused by the guard: {error}", final=True)
+        case UnicodeError() | httpx.InvalidURL():  # httpx reads the URL before the guard does
+            return Reply("failed", error="its URL or a header of its own can't be sent", final=True)
         case UndecryptableError():
             return Reply("ours", error="our secrets for it can't be decrypted")
         case ResolverAway():
@@ -151,7 +156,7 @@ def read_failure(error: Exception) -> Reply:
     number = _own_errno(error)
     if number is not None:
         return Reply("ours", error=f"the network failed here: {errno.errorcode[number]}")
-    if isinstance(error, (httpx.HTTPError, httpx.InvalidURL)):
+    if isinstance(error, httpx.HTTPError):
         return Reply("failed", error=_explain(error))
     if isinstance(error, (_AwayError, *DATABASE_AWAY)):
         return Reply("ours", error="the database is away")
@@ -159,7 +164,7 @@ def read_failure(error: Exception) -> Reply:
     return Reply("ours", error=f"something went wrong here ({type(error).__name__})")
 
 
-def _explain(error: httpx.HTTPError | httpx.InvalidURL) -> str:
+def _explain(error: httpx.HTTPError) -> str:
     match error:
         case NameNotFound():
             return str(error)

@@ -16,6 +16,7 @@ from service.net.policy import GuardPolicy, Reach, Refused, check_address
 
 MAX_URL_LENGTH = 8192
 PUBLIC_PORTS = frozenset({443, 8443})
+_LAST_PORT = 65_535
 
 _AUTHORITY = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 _HOST_AND_PORT = re.compile(r"\A(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?\Z")
@@ -72,7 +73,10 @@ def _read_host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     host = match[1].lower() if match[1].isascii() and not match[1].startswith("[") else match[1]
     if not host.startswith("[") and not _is_number(host):
         _check_name(host)
-    return host, int(match[2]) if match[2] else default_port
+    port = int(match[2]) if match[2] else default_port
+    if port > _LAST_PORT:
+        raise Refused("port", f"port {port} is not one: the last is {_LAST_PORT}")
+    return host, port
 
 
 def _check_name(host: str) -> None:
@@ -107,6 +111,8 @@ def _canonical(text: str, kind: type[IPv4Address] | type[IPv6Address]) -> str:
 def _parse(url: str, scheme: str, host: str, port: int) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
+        # Decodes xn--…, which fails for some names only when httpx is about to send: as an `idna` error, a ValueError.
+        _ = parsed.host
     except (httpx.InvalidURL, ValueError):
         raise Refused("malformed", "the URL can't be read") from None
     # The URL that was checked and the one that will be requested are read by two parsers; they must agree.

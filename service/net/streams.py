@@ -16,6 +16,9 @@ from typing import Any
 import httpcore
 
 _CHUNK = 2**18  # bytes a reader holds before it stops the sender
+# Of an answer's head, with all the interim answers (1xx) before it, of which httpcore skips any number.
+_MOST_OF_HEAD = 2**16  # bytes
+_PIECE_OF_HEAD = 2**12  # bytes; each may hold hundreds of interim answers
 
 
 @asynccontextmanager
@@ -31,15 +34,31 @@ async def _limited(seconds: float | None, late: type[Exception], broken: type[Ex
 
 
 class Stream(httpcore.AsyncNetworkStream):
-    """One connection."""
+    """One connection. What is read after something was written is an answer's head, until `end_head` is called."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._head, self._in_head = 0, True  # the bytes that were read of it
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return up to `max_bytes`; empty at the end."""
+        """Return up to `max_bytes`; empty at the end. Raises RemoteProtocolError for a head that goes on and on."""
         async with _limited(timeout, httpcore.ReadTimeout, httpcore.ReadError):
-            return await self._reader.read(max_bytes)
+            return await (self._read_head(max_bytes) if self._in_head else self._reader.read(max_bytes))
+
+    async def _read_head(self, max_bytes: int) -> bytes:
+        if self._head:
+            # What has come already is read without waiting, and everybody else would wait until it is all skipped.
+            await asyncio.sleep(0)
+        # Asked before reading: what is read together with the head's end is the body's beginning.
+        if self._head >= _MOST_OF_HEAD:
+            raise httpcore.RemoteProtocolError("the head of the answer is too large")
+        piece = await self._reader.read(min(max_bytes, _PIECE_OF_HEAD))
+        self._head += len(piece)
+        return piece
+
+    def end_head(self) -> None:
+        """Say that an answer's head is there, and that what follows is its body."""
+        self._in_head = False
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send everything; waits only when the kernel's buffer is full."""
@@ -47,6 +66,7 @@ class Stream(httpcore.AsyncNetworkStream):
             return
         if self._writer.is_closing():
             raise httpcore.WriteError("the connection is closed")
+        self._head, self._in_head = 0, True
         self._writer.write(buffer)
         if self._writer.transport.get_write_buffer_size() > 0:
             async with _limited(timeout, httpcore.WriteTimeout, httpcore.WriteError):

@@ -19,10 +19,13 @@ from service.net.guard import check_url
 from service.net.policy import GuardPolicy, check_address
 from service.net.pools import NARROW, Pool, PoolPerHost, WidePool
 from service.net.resolver import Resolver, ask_dns, check_peer, find_addresses
-from service.net.streams import StreamBackend
+from service.net.streams import Stream, StreamBackend
 
 DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=15)
 DEFAULT_TIMEOUT = httpx.Timeout(30, connect=10)
+
+# Of a body, before others get their turn: a server may send it in chunks of one byte, ten thousand of which come at once.
+_CHUNKS_AT_ONCE = 64
 
 
 def guarded_client(
@@ -103,6 +106,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 )
             )
         assert isinstance(answer.stream, AsyncIterable)
+        stream = answer.extensions.get("network_stream")
+        if isinstance(stream, Stream):
+            stream.end_head()
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Body(answer, request, release), extensions=answer.extensions
         )
@@ -206,8 +212,13 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx_errors(self._request):
+            since = 0
             async for chunk in self._answer.aiter_stream():
                 yield chunk
+                since += 1
+                if since == _CHUNKS_AT_ONCE:
+                    since = 0
+                    await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         try:

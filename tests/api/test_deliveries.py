@@ -114,3 +114,5 @@ async def test_recover_needs_a_time_that_is_over(world: World, receiver: Receive
         assert (await world.client.post(path, json=wrong)).status_code == 422, wrong
     answer = await world.client.post(path, json={"since": job["created_at"]})
     assert (answer.status_code, answer.json()) == (202, {"recovered": 0})
+    for beyond in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59Z"):
+        assert (await world.client.post(path, json={"since": beyond})).status_code == 422, beyond

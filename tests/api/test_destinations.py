@@ -179,6 +179,8 @@ async def test_endpoints_that_are_not_public_or_not_plain_are_refused_at_once(wo
         "",
         "https://",
         "https://exa mple.com",
+        "https://xn--a",
+        "https://s3.example.com:99999",
     ):
         answer = await world.client.put("/v1/destinations/x", json=destination(world.s3, "bucket", endpoint_url=url))
         assert paths_of(answer) == {"endpoint_url"}, url

@@ -109,6 +109,15 @@ async def test_times_cut_the_list_exclusively_and_in_any_zone(world: World) -> N
         ({"created_after": (shown + timedelta(days=1)).isoformat()}, []),
     ):
         assert await _list(world, **params) == [job["id"] for job in found], params
+    for edge, status in (
+        ("0001-01-01T00:00:00Z", 200),
+        ("0001-01-01T00:00:00+14:00", 422),
+        ("9999-12-31T23:59:59.999999Z", 200),
+        ("9999-12-31T23:59:59-14:00", 422),
+    ):
+        for name in ("created_after", "created_before"):
+            answer = await world.client.get("/v1/jobs", params={name: edge})
+            assert answer.status_code == status, (name, edge)
     # A `+` that nobody encoded arrives as a space.
     answer = await world.client.get("/v1/jobs?created_after=2026-01-01T11:00:00+01:00")
     assert [job["id"] for job in answer.json()["data"]] == [new["id"]]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -21,6 +22,7 @@ from service.demo.s3server import S3Server
 from service.events.body import encode
 from service.ids import new_uuid, show
 from tests.api.answers import paths_of, problem
+from tests.chaos.proxy import Proxy, unix_proxy
 from tests.engine.driven import Driven, driven_world
 from tests.processes import serve
 from tests.serving import serving
@@ -330,6 +332,24 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind_and_is_no_error(
     assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
+async def test_a_client_of_http_1_0_gets_the_events_without_the_sizes_of_chunks(driven: Driven) -> None:
+    """nginx speaks it unless it is told otherwise."""
+    job = await driven.submit()
+    await driven.cancel(job)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(driven.url.rpartition(":")[2]))
+    lines = [f"GET {path_of(job)} HTTP/1.0", f"Authorization: Bearer {API_KEY}", "Accept: text/event-stream", "", ""]
+    writer.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(20):
+        answer = await reader.read()  # to the end of the connection
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+    assert [line.partition(b": ")[0] for line in body.split(b"\n")] == [
+        b"retry", b"", b"id", b"event", b"data", b"", b"id", b"event", b"data", b"", b""
+    ]  # fmt: skip
+
+
 async def _raw_stream(world: World, path: str) -> socket.socket:
     """Open a stream that nobody reads from, with as little room as the kernel gives."""
     raw = socket.socket()
@@ -401,6 +421,41 @@ async def test_a_stream_that_is_not_quick_enough_ends_and_nothing_is_missed_by_r
                 frames += await stream.rest()
         assert [frame.body["data"]["sequence"] for frame in frames] == list(range(1, 53))
         assert await metric(driven, 'genrelay_streams_ended_total{reason="slow"}') > before
+
+
+@contextlib.asynccontextmanager
+async def _proxied(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """Lend a proxy in front of a database, and the URL that goes through it."""
+    before, _, rest = database_url.partition("host=")
+    upstream, mark, more = rest.partition("&")
+    with tempfile.TemporaryDirectory(prefix="genrelay-proxy-") as folder:
+        async with unix_proxy(f"{folder}/.s.PGSQL.5432", f"{upstream}/.s.PGSQL.5432") as proxy:
+            yield proxy, f"{before}host={folder}{mark}{more}"
+
+
+async def test_a_stream_that_catches_up_ends_when_the_database_goes_away_and_is_resumed(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with _proxied(database_url) as (proxy, url), driven_world(url, s3_server, bucket) as driven:
+        before = await metric(driven, 'genrelay_streams_ended_total{reason="database"}')
+        job = await driven.submit()
+        await write_events(driven, job, 99, size=100_000)
+        for path in ("/v1/events", path_of(job)):
+            # Ten million bytes lie before it, more than any buffers on the way hold: there is more to be read.
+            async with listening(driven.client, path, after="start") as stream:
+                frames = await stream.take(1)
+                proxy.cut()
+                frames += await stream.rest()
+            assert len(frames) < 100
+            answer = await driven.client.get(path, headers={**STREAM, "Last-Event-ID": frames[-1].id})
+            problem(answer, 503, "unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+            proxy.mend()
+            async with listening(driven.client, path, behind=frames[-1].id) as stream:
+                frames += await stream.take(100 - len(frames))
+            assert [frame.body["data"]["sequence"] for frame in frames] == list(range(1, 101))
+        assert await metric(driven, 'genrelay_streams_ended_total{reason="database"}') == before + 2
+        await nobody_listens(driven)
 
 
 async def test_sigterm_ends_the_streams_and_the_process(

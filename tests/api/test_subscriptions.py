@@ -187,6 +187,8 @@ async def test_a_wrong_patch_changes_nothing(world: World) -> None:
     wrong: list[Any] = [
         {"url": None},
         {"url": "http://169.254.169.254/"},
+        {"url": "https://xn--a/"},
+        {"url": "https://consumer.example:99999/"},
         {"sink": {"type": "sqs"}},
         {"rate_limit": 5, "payload": "fat"},
         {"id": "sub_x"},
@@ -297,6 +299,48 @@ async def test_a_test_is_a_signed_delivery_that_leaves_no_trace(world: World) ->
     assert (await world.client.get(path_of(made))).json()["failing_since"] is None
 
 
+def trying(client: httpx.AsyncClient, subscription: dict[str, Any]) -> asyncio.Task[httpx.Response]:
+    """Begin a test."""
+    return asyncio.create_task(client.post(path_of(subscription, "/test")))
+
+
+async def test_a_few_tests_are_under_way_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving_receiver() as receiver:
+        mine = [await make(world, url=receiver.plan("/hang", hang=True)) for _ in range(5)]
+        theirs = (await world.stranger.post("/v1/subscriptions", json={"url": receiver.plan("/theirs")})).json()
+        running = [trying(world.client, mine[0])]
+        await receiver.until(1, "/hang")
+        answer = await world.client.post(path_of(mine[0], "/test"))
+        assert "this subscription" in problem(answer, 429, "too_many_tests")["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        running += [trying(world.client, each) for each in mine[1:4]]
+        await receiver.until(4, "/hang")
+        answer = await world.client.post(path_of(mine[4], "/test"))
+        assert "4 subscriptions" in problem(answer, 429, "too_many_tests")["detail"]
+        assert (await world.stranger.post(path_of(theirs, "/test"))).json()["ok"] is True
+        monkeypatch.setattr("service.events.trying.AT_ONCE", 4)
+        problem(await world.stranger.post(path_of(theirs, "/test")), 429, "too_many_tests")
+        assert len(receiver.arrivals) == 5, "nothing was sent of those that were refused"
+        receiver.release()
+        assert [(await each).status_code for each in running] == [200] * 4
+        assert [(await world.client.post(path_of(each, "/test"))).status_code for each in mine] == [200] * 5
+        assert (await world.stranger.post(path_of(theirs, "/test"))).json()["ok"] is True
+
+
+async def test_tests_take_no_connection_of_deliveries(database_url: str, s3_server: S3Server, bucket: str) -> None:
+    running = running_world(database_url, s3_server, bucket, GENRELAY_DELIVERY__CONCURRENCY="1")
+    async with running as world, serving_receiver() as receiver:
+        quiet = ["destination.*"]  # a job's event would wait there, too
+        made = [await make(world, url=receiver.plan("/hang", hang=True), event_types=quiet) for _ in range(2)]
+        tests = [trying(world.client, each) for each in made]
+        await receiver.until(2, "/hang")
+        await world.submit(webhook=receiver.plan("/hook"))
+        await receiver.until(1, "/hook", seconds=5)
+        assert not any(each.done() for each in tests)
+        receiver.release()
+        await asyncio.gather(*tests)
+
+
 async def test_its_deliveries_are_listed_and_what_was_missed_is_brought_back(world: World) -> None:
     async with serving_receiver() as receiver:
         made = await make(world, url=receiver.url + "/in", event_types=["job.queued"], include_test=True)
@@ -312,6 +356,9 @@ async def test_its_deliveries_are_listed_and_what_was_missed_is_brought_back(wor
             problem(await world.client.post(path_of(made, "/recover"), json=wrong), 422, "invalid_request")
         answer = await world.client.post(path_of(made, "/recover"), json=body)
         assert (answer.status_code, answer.json()) == (202, {"recovered": 1})
+        for first in ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00-14:00", "1969-12-31T23:59:59Z"):
+            answer = await world.client.post(path_of(made, "/recover"), json={"since": first})
+            assert (answer.status_code, answer.json()) == (202, {"recovered": 0}), first
         [came] = await receiver.until(1, "/in")
         assert came.event["subject"] == job["id"]
         listed = (await world.client.get(path_of(made, "/deliveries"))).json()["data"]

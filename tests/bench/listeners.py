@@ -110,7 +110,9 @@ def bench_listeners(console: Console, folder: Path, size: Size) -> list[Row]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < size.listeners + 500:
         raise Broken(f"listeners: this machine allows a process {hard} open files")
-    with OurService(NOWHERE, "all", "listeners", folder) as service:
+    # All of them are one account's, which may have half of a process's streams otherwise.
+    room = {"GENRELAY_EVENTS__STREAMS_PER_ACCOUNT": str(size.listeners)}
+    with OurService(NOWHERE, "all", "listeners", folder, extra=room) as service:
         alone, empty = _idle(service, 3.0)
         with _clients(service.port, size.listeners, folder / "listeners-clients.log") as clients:
             opened = clients.read()

@@ -140,7 +140,12 @@ async def test_forwarded_events_are_those_of_the_feed_and_signed_like_deliveries
 async def test_a_secret_is_made_and_shown_and_a_receiver_that_is_away_is_no_end(
     genrelay: CommandLine, world: World, receiver: Receiver
 ) -> None:
-    async with listening(genrelay, "--forward-to", receiver.url) as listener:
+    url = receiver.url.replace("://", "://someone:PASSWORD@") + "/in?token=TOKEN"
+    async with listening(genrelay, "--forward-to", url) as listener:
+        said = "".join(listener.said)
+        assert f"forwarding to {receiver.url}," in said
+        assert "PASSWORD" not in said
+        assert "TOKEN" not in said
         secret = next(word for line in listener.said for word in line.split() if word.startswith("whsec_"))
         await world.run()
         arrived = (await receiver.until())[0]
@@ -198,9 +203,11 @@ async def test_what_can_not_be_listened_to_is_a_failure(genrelay: CommandLine) -
         ("--job", "job_nothing"),
         ("--job", "job_nothing", "--type", "job.exploded"),
         ("--forward-to", "localhost:3000"),
+        ("--forward-to", "http://xn--a/?token=shorter"),
+        ("--forward-to", "http://127.0.0.1:99999/"),
         ("--secret", SECRET),
         ("--forward-to", "http://127.0.0.1:9", "--secret", "whsec_short"),
     ]
     ran = await asyncio.gather(*(genrelay("listen", *arguments) for arguments in wrong))
-    assert [one.status for one in ran] == [1, 1, 1, 2, 2, 2, 2]
+    assert [one.status for one in ran] == [1, 1, 1, 2, 2, 2, 2, 2, 2]
     assert not any("short" in one.err for one in ran)

@@ -115,6 +115,8 @@ class Dice(Rule):
             return False
         self.hits += 1
         self.act = self._random.choice(ANYTHING)
+        if isinstance(self.act, Error) and self.act.inside and request.operation == "HeadObject":
+            return False  # a head has no inside: what came of it would be the head of another object
         return not (isinstance(self.act, Twice) and request.operation == "CreateMultipartUpload")
 
 

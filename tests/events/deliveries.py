@@ -99,6 +99,12 @@ class Ground:
         """Write so many events of a new job."""
         return await self.write(await self.job(), *range(1, count + 1))
 
+    async def make_due(self) -> None:
+        """Make everything pending due now, as if its time had come, and have it looked at."""
+        await self.pool.execute("UPDATE deliveries SET due_at = now() WHERE status = 'pending'")
+        await self.pool.execute("UPDATE subscriptions SET look_at = now()")
+        self.kick()
+
     def kick(self) -> None:
         """Have every deliverer look."""
         for deliverer in self.deliverers:

@@ -208,6 +208,20 @@ async def test_no_answer_and_no_connection_are_failures_with_words(ground: Groun
     }
 
 
+@pytest.mark.parametrize("url", ["https://xn--a/?token=secret", "https://xn--a.example:99999/", "https://[::1/secret"])
+async def test_a_url_from_before_the_guard_knew_better_fails_for_good(
+    ground: Ground, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    await ground.subscribe(url)
+    async with ground.delivering(retry_schedule=[1000]):
+        await ground.events(1)
+        await ground.until_ended()
+    delivery, [attempt] = await ground.one(), await ground.attempts()
+    assert (delivery["status"], attempt["outcome"]) == ("failed", "failed")
+    assert attempt["error"] == "its URL or a header of its own can't be sent"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("address", [each[0] for each in ADDRESSES.values()])
 async def test_a_name_that_leads_to_a_private_address_is_refused_for_good(ground: Ground, address: str) -> None:
     await ground.subscribe("https://hooks.example/path?token=secret")

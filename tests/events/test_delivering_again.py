@@ -20,6 +20,7 @@ from service.crypto import Keyring
 from service.db.pool import Pool, open_pool
 from service.events.letter import Letter, Reply
 from service.events.recovery import NoSuchDeliveryError, NotDeliverableError, cancel_pending, recover, resend
+from service.events.subscriptions import delete_subscription
 from service.events.webhooks import read_failure
 from service.ids import new_uuid, show
 from service.net import ResolverAway
@@ -89,8 +90,7 @@ async def test_our_faults_use_up_no_schedule_and_open_no_breaker(ground: Ground)
             await ground.until_count(1, f"attempts = {n} AND worker_id IS NULL")
             [row] = await ground.sql("SELECT extract(epoch FROM due_at - now())::float8 AS pause FROM deliveries")
             assert row["pause"] <= 2.0**n
-            await ground.sql("UPDATE deliveries SET due_at = now()")
-            ground.kick()
+            await ground.make_due()
         await held.until(5)
         held.came[-1][1].set_result(Reply("delivered", status=200))
         await ground.until_ended()
@@ -129,8 +129,7 @@ async def test_the_late_result_of_a_paused_worker_changes_nothing_but_adds_its_a
         first.stop()
         # Its lease is over, and another one has it.
         async with ground.delivering(channels={"url": other}, timeout_seconds=60):
-            await ground.sql("UPDATE deliveries SET due_at = now()")
-            ground.deliverers[1].kick()
+            await ground.make_due()
             await other.until(1)
             assert other.came[0][0].event_id == paused.came[0][0].event_id
             assert other.came[0][0].body == paused.came[0][0].body
@@ -345,16 +344,112 @@ async def test_recover_leaves_alone_what_is_older_and_what_was_delivered(ground:
     assert await recover(ground.pool, await ground.subscription(sub), now - timedelta(minutes=5)) == 1
 
 
-async def test_recovering_a_jobs_webhook_makes_no_deliveries_that_never_were(ground: Ground) -> None:
+async def test_what_a_jobs_webhook_misses_while_it_is_disabled_is_shown_and_brought_back(ground: Ground) -> None:
     hook = await ground.subscribe("http://hooks.example/", origin="job", signing=None)
     since = datetime.now(UTC)
     job = await ground.job(hook)
     await ground.write(job, 1)
     await _disable(ground, hook)
     await ground.write(job, 2)
-    await _place(ground)
+    rows = await ground.sql("SELECT sequence, status, reason FROM deliveries ORDER BY sequence")
+    assert [tuple(row) for row in rows] == [(1, "canceled", "disabled"), (2, "canceled", "disabled")]
     await _enable(ground, hook)
+    [missed] = await ground.sql("SELECT id FROM deliveries WHERE sequence = 2")
+    assert (await resend(ground.pool, ground.account_id, missed["id"]))["status"] == "pending"
     assert await recover(ground.pool, await ground.subscription(hook), since) == 1
+    assert len(await ground.sql("SELECT 1 FROM deliveries WHERE status = 'pending'")) == 2
+
+
+async def test_an_accounts_own_subscription_shows_nothing_of_what_it_misses_while_it_is_disabled(
+    ground: Ground,
+) -> None:
+    sub = await ground.subscribe("http://hooks.example/")
+    await _disable(ground, sub)
+    await ground.events(2)
+    assert await ground.sql("SELECT 1 FROM deliveries") == []
+
+
+async def test_a_jobs_webhook_that_was_deleted_gets_nothing(ground: Ground) -> None:
+    hook = await ground.subscribe("http://hooks.example/", origin="job", signing=None)
+    job = await ground.job(hook)
+    assert await delete_subscription(ground.pool, ground.account_id, hook)
+    await ground.write(job, 1)
+    assert await ground.sql("SELECT 1 FROM deliveries") == []
+
+
+async def test_deleting_a_subscription_gives_up_what_is_pending_at_once(ground: Ground) -> None:
+    sub = await ground.subscribe("http://hooks.example/")
+    await ground.events(3)
+    assert await delete_subscription(ground.pool, ground.account_id, sub)
+    rows = await ground.sql("SELECT status, reason, due_at FROM deliveries")
+    assert [tuple(row) for row in rows] == [("canceled", "deleted", None)] * 3
+
+
+async def test_recover_finds_what_has_no_place_in_the_feed_yet(ground: Ground) -> None:
+    sub = await ground.subscribe("http://hooks.example/")
+    since = datetime.now(UTC)
+    await _disable(ground, sub)
+    await ground.events(700)
+    await _enable(ground, sub)
+    assert await recover(ground.pool, await ground.subscription(sub), since) == 700
+
+
+async def test_recover_finds_what_comes_before_an_event_by_a_clock_that_is_behind(ground: Ground) -> None:
+    sub = await ground.subscribe("http://hooks.example/")
+    await _disable(ground, sub)
+    await ground.events(3)
+    await _place(ground)
+    late = new_uuid().int - ((15 * 60 * 1000) << 80)
+    await ground.sql(
+        "INSERT INTO events (job_id, sequence, id, account_id, run, type, time, data)"
+        " VALUES ($1, 1, $2, $3, 1, 'job.progress', now() - interval '15 minutes', '{}')",
+        await ground.job(), UUID(int=late), ground.account_id,
+    )  # fmt: skip
+    await _place(ground)
+    await _enable(ground, sub)
+    since = datetime.now(UTC) - timedelta(minutes=4)
+    assert await recover(ground.pool, await ground.subscription(sub), since) == 3
+
+
+async def test_recover_tells_no_subscription_of_its_own_trouble(ground: Ground) -> None:
+    sub = await ground.subscribe("http://hooks.example/", event_types=["subscription.*"])
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    await _disable(ground, sub)
+    own, other = new_uuid(), new_uuid()
+    for event_id, about in ((own, sub), (other, new_uuid())):
+        await ground.sql(
+            "INSERT INTO account_events (id, account_id, type, subject, subscription_id, data)"
+            " VALUES ($1, $2, 'subscription.disabled', 'sub', $3, '{}')",
+            event_id, ground.account_id, about,
+        )  # fmt: skip
+    await _enable(ground, sub)
+    assert await recover(ground.pool, await ground.subscription(sub), since) == 1
+    assert (await ground.one())["event_id"] == other
+
+
+async def test_what_was_tried_in_vain_by_us_before_it_is_sent_again_does_not_count(ground: Ground) -> None:
+    await ground.subscribe("http://hooks.example/")
+    await ground.events(1)
+    held = Held()
+    for attempts, again in ((5001, "resend"), (6000, "recover")):
+        await ground.sql(
+            "UPDATE deliveries SET status = 'failed', due_at = NULL, ended_at = now(), attempts = $1, failures = 7",
+            attempts,
+        )
+        row = await ground.one()
+        if again == "resend":
+            await resend(ground.pool, ground.account_id, row["id"])
+        else:
+            subscription = await ground.subscription(row["subscription_id"])
+            assert await recover(ground.pool, subscription, row["created_at"]) == 1
+        held.came.clear()
+        async with ground.delivering(channels={"url": held}):
+            await held.until(1)
+            held.came[0][1].set_result(Reply("ours", error="the database is away"))
+            await ground.until_count(1, f"attempts = {attempts + 1} AND worker_id IS NULL")
+        row = await ground.one("SELECT *, extract(epoch FROM due_at - now())::float8 AS pause FROM deliveries")
+        assert row["status"] == "pending"
+        assert row["pause"] < 2, "and it begins with short pauses"
 
 
 async def test_a_backlog_is_recovered_in_batches_and_whole(ground: Ground) -> None:

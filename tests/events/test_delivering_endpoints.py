@@ -36,16 +36,14 @@ async def test_failures_in_a_row_open_the_breaker_and_one_alone_tries_then(groun
         await ground.until_count(20 - came, "worker_id IS NULL AND attempts = 0")
         # The pause is over, and the endpoint is as bad as before.
         await ground.sql("UPDATE subscriptions SET open_until = now()")
-        await ground.sql("UPDATE deliveries SET due_at = now() WHERE status = 'pending'")
-        ground.kick()
+        await ground.make_due()
         again = await _until(ground, sub, lambda s: s.failures == 4)
         assert len(receiver.arrivals) == came + 1
         assert (again.open_until - again.failing_since).total_seconds() > 1990, "it doubles"
         # And now it is well.
         receiver.plan("/dead", then=200)
         await ground.sql("UPDATE subscriptions SET open_until = now()")
-        await ground.sql("UPDATE deliveries SET due_at = now() WHERE status = 'pending'")
-        ground.kick()
+        await ground.make_due()
         await ground.until_ended()
     well = await ground.subscription(sub)
     assert (well.failures, well.failing_since, well.open_until) == (0, None, None)
@@ -57,7 +55,7 @@ async def test_who_is_overloaded_is_left_alone_for_as_long_as_it_asks(ground: Gr
         await ground.events(3)
         found = await _until(ground, sub, lambda s: s.open_until is not None)
         assert 45 < (found.open_until - found.failing_since).total_seconds() <= 51
-        await ground.sql("UPDATE subscriptions SET next_at = NULL")
+        await ground.sql("UPDATE subscriptions SET next_at = NULL, look_at = now()")
         ground.kick()
         await ground.subscribe(receiver.url + "/other")
         await ground.events(1)
@@ -186,7 +184,11 @@ async def test_one_that_only_fails_for_days_is_disabled_and_told_of(ground: Grou
     sub = await ground.subscribe(receiver.plan("/dead", then=500), rate_limit=1)
     await ground.subscribe(receiver.url + "/ops", event_types=["subscription.disabled"])
     async with ground.delivering():
-        await ground.sql("UPDATE subscriptions SET failing_since = now() - interval '6 days' WHERE id = $1", sub)
+        await ground.sql(
+            "UPDATE subscriptions SET failing_since = now() - interval '6 days', warned_at = now() - interval '25 hours'"
+            " WHERE id = $1",
+            sub,
+        )
         await ground.events(4)
         [arrival] = await receiver.until(1, "/ops")
         await ground.until_ended()

@@ -64,7 +64,7 @@ async def _pages(process: Process, account_id: UUID, done: asyncio.Event) -> lis
     after: UUID | None = None
     while True:
         last = done.is_set()
-        page = await process.feed.page(account_id, EVERYTHING, after, 7)
+        page = (await process.feed.page(account_id, EVERYTHING, after, 7)).events
         found += [read("evt", event["id"]) for event in page]
         after = found[-1] if found else None
         if not page and last:
@@ -190,7 +190,7 @@ async def test_events_of_an_account_stand_in_the_same_feed_as_those_of_its_jobs(
         told = await take(follower, 3)
     assert ids(told) == wanted
     assert [(each.job_id, each.ends_run) for each in told] == [(job, False), (None, False), (job, True)]
-    page = await process.feed.page(account, EVERYTHING, None, 10)
+    page = (await process.feed.page(account, EVERYTHING, None, 10)).events
     assert [event["subject"] for event in page][1] == "acme"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -57,7 +60,7 @@ async def test_what_a_follower_is_told_is_what_the_page_shows(process: Process) 
         bodies = [each.body for each in await take(follower, 2)]
     async with process.feed.follow(account, EVERYTHING, from_start=True) as follower:
         assert [each.body for each in await take(follower, 2)] == bodies
-    assert [json.loads(body) for body in bodies] == await process.feed.page(account, EVERYTHING, None, 10)
+    assert [json.loads(body) for body in bodies] == (await process.feed.page(account, EVERYTHING, None, 10)).events
 
 
 async def test_a_follower_goes_on_behind_the_event_that_it_names(process: Process) -> None:
@@ -84,7 +87,7 @@ async def test_an_event_that_is_named_before_it_has_its_place_is_known(process: 
     job = await process.job(account)
     async with process.pool.acquire() as connection:
         first = await process.write(job, connection=connection)  # nobody has it placed
-    assert await process.feed.page(account, EVERYTHING, first, 10) == []
+    assert (await process.feed.page(account, EVERYTHING, first, 10)).events == []
     assert await process.order(account) == [first]
 
 
@@ -136,7 +139,7 @@ async def test_a_follower_gets_only_what_it_asked_for_then_and_now(process: Proc
             assert ids(await take(types, len(mine["types"]))) == mine["types"]
             assert ids(await take(metadata, len(mine["metadata"]))) == mine["metadata"]
             assert await types.next(0.05) == []
-    found = await process.feed.page(account, wanted, None, 5)
+    found = (await process.feed.page(account, wanted, None, 5)).events
     assert [event["type"] for event in found] == ["job.succeeded", "destination.failing"] * 2 + ["job.succeeded"]
 
 
@@ -345,6 +348,60 @@ async def test_those_who_join_while_events_come_miss_none(process: Process) -> N
         assert numbers == list(range(numbers[0], 201))
 
 
+async def test_those_who_join_while_bodies_are_read_miss_none_and_hear_of_nothing_before(process: Process) -> None:
+    account, other = await process.account(), await process.account()
+    job, theirs = await process.job(account), await process.job(other)
+    async with (
+        process.feed.follow(account, EVERYTHING) as first,
+        process.feed.follow(other, EVERYTHING, from_start=True) as joining,
+        contextlib.AsyncExitStack() as late,
+    ):
+        assert await joining.next(0) == []  # it has come to the end, and joins with its next step
+        async with process.pool.acquire() as connection, transaction(process.pool) as lock:
+            before = await process.write(job, connection=connection)
+            missed = await process.write(theirs, connection=connection)
+            await lock.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+            await process.until_placed()
+            # The hub knows by now whom they concern, and waits for their bodies.
+            await until(partial(_waiting_for, process, "events", 1))
+            new = await late.enter_async_context(process.feed.follow(account, EVERYTHING))
+            told = asyncio.create_task(take(joining, 1))
+            await until(partial(_is_told, process, other))
+        after = await process.write(job)
+        assert ids(await told) == [missed]
+        assert ids(await take(first, 2)) == [before, after]
+        assert ids(await take(new, 1)) == [after]
+
+
+async def _is_told(process: Process, account: object) -> bool:
+    return account in process.hub._audiences
+
+
+async def test_readers_of_one_account_leave_room_for_others(process: Process) -> None:
+    account, other = await process.account(), await process.account()
+    async with contextlib.AsyncExitStack() as stack:
+        lock = await stack.enter_async_context(transaction(process.pool))
+        await lock.execute("LOCK TABLE feed")
+        followers = [process.feed.follow(account, EVERYTHING, from_start=True) for _ in range(10)]
+        for each in followers:
+            await stack.enter_async_context(each)
+        reading = [asyncio.create_task(each.next(0)) for each in followers]
+        await until(partial(_waiting_for, process, "feed", 2))
+        reading.append(asyncio.create_task(_read_some(process, other)))
+        await until(partial(_waiting_for, process, "feed", 3))
+        await lock.execute("ROLLBACK; BEGIN")
+        assert await asyncio.gather(*reading) == [[]] * 11
+
+
+async def _waiting_for(process: Process, table: str, count: int) -> bool:
+    rows = await process.pool.fetch("SELECT FROM pg_locks WHERE relation = $1::regclass AND NOT granted", table)
+    return len(rows) == count
+
+
+async def _read_some(process: Process, account: UUID) -> list[Any]:
+    return list(await process.feed.read(account, EVERYTHING, 0, 10, 10))
+
+
 async def test_the_database_may_go_away_while_somebody_follows(process: Process) -> None:
     account = await process.account()
     job = await process.job(account)
@@ -379,11 +436,11 @@ async def test_wanted_events_are_found_among_thousands_that_are_not(process: Pro
     await process.until_placed()
     wanted, rest = Wanted(("job.*",)), [first, await process.write(job), await process.write(job)]
     await process.until_placed()
-    assert [event["type"] for event in await process.feed.page(account, wanted, None, 2)] == [
+    assert [event["type"] for event in (await process.feed.page(account, wanted, None, 2)).events] == [
         "job.queued",
         "job.running",
     ]
-    assert await process.feed.page(account, wanted, rest[-1], 2) == []
+    assert (await process.feed.page(account, wanted, rest[-1], 2)).events == []
     async with process.feed.follow(account, wanted, from_start=True) as follower:
         assert ids(await take(follower, 3)) == rest
         rest.append(await process.write(job))
@@ -397,4 +454,4 @@ async def test_a_page_that_takes_too_long_is_given_up(process: Process, monkeypa
         await connection.execute("LOCK TABLE feed")
         with pytest.raises(DATABASE_AWAY):
             await process.feed.page(account, EVERYTHING, None, 2)
-    assert await process.feed.page(account, EVERYTHING, None, 2) == []
+    assert (await process.feed.page(account, EVERYTHING, None, 2)).events == []

@@ -29,6 +29,8 @@ WHERE application_name = 'genrelay listener' AND datname = current_database()"""
 _WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 _COUNTS = """SELECT (SELECT count(*) FROM events) AS written, (SELECT count(*) FROM feed) AS placed,
     (SELECT count(*) FROM unplaced) AS left"""
+_TELL = """INSERT INTO account_events (id, account_id, type, subject, data)
+VALUES ($1, $2, 'destination.failing', 'acme', '{}')"""
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('genrelay feed', 0))"
 
 
@@ -52,7 +54,7 @@ async def test_a_process_without_workers_places_its_own_events(
         account = await driven.service.pool.fetchval("SELECT account_id FROM jobs")
 
         async def placed() -> list[dict[str, Any]]:
-            return await driven.service.feed.page(account, Wanted(), None, 10)
+            return (await driven.service.feed.page(account, Wanted(), None, 10)).events
 
         [event] = await until(placed)
         assert [event] == await driven.events(job)
@@ -123,6 +125,38 @@ async def test_waiters_and_followers_get_everything_when_the_listener_is_cut(
         shown = [json.loads(each.body) for each in told]
         for job in jobs:
             assert [event for event in shown if event["subject"] == job["id"]] == await world.events(job)
+
+
+async def test_a_listener_that_listens_anew_looks_for_what_was_said_meanwhile(
+    database_url: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.hub._POLL_SECONDS", 600.0)
+    async with driven_world(database_url, s3_server, bucket) as driven:
+        service, name = driven.service, database_url.partition("?")[0].rpartition("/")[2]
+        account = await service.pool.fetchval("SELECT id FROM accounts LIMIT 1")
+
+        async def listening() -> bool:
+            return service.listener.listening
+
+        async def deaf() -> bool:
+            return not service.listener.listening
+
+        await until(listening)
+        server = await asyncpg.connect(database_url.replace(f"/{name}?", "/postgres?"))
+        async with service.feed.follow(account, Wanted()) as follower, service.pool.acquire() as connection:
+            # The hub has looked because somebody follows; and nobody can listen until all has been said.
+            await connection.execute(_TELL, UUID(int=6), account)
+            assert await connection.fetchval("SELECT place_events(10)") == 1
+            assert [each.event_id for each in await take(follower, 1)] == [UUID(int=6)]
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await connection.execute(_CUT)
+            await until(deaf)
+            await connection.execute(_TELL, UUID(int=7), account)
+            assert await connection.fetchval("SELECT place_events(10)") == 1
+            assert await follower.next(0) == []
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            assert [each.event_id for each in await take(follower, 1)] == [UUID(int=7)]
+        await server.close()
 
 
 async def _task_of(world: World, job: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from novita_client.proto import V3TaskResponse, V3TaskResponseStatus
 
 from service.engine.receivers import provider_body
+from service.engine.sweep import keep_house
 from service.ids import read
 from service.providers.registry import PROVIDERS
 from tests.engine.test_mocks import OPERATIONS, test_job
@@ -208,3 +209,19 @@ async def test_the_input_is_kept_for_as_long_as_its_parts_may_be_repeated_and_el
     assert [row["job_id"] for row in rows] == [read("job", kept["id"])]
     assert rows[0]["left"].days == 3
     assert await sent_for(world, dropped) is not None
+
+
+async def test_the_input_of_a_body_of_a_providers_shape_outlives_its_deliverys_last_try(world: World) -> None:
+    for mark in ("", "[fault:failed]"):
+        await ended(world, asked("novita", "txt2img", mark))
+    await ended(world, {**asked("novita", "txt2img", "[fault:failed]"), "webhook_payload": "full"})
+    pool, context = world.service.pool, world.service.context
+    await pool.execute("UPDATE job_inputs SET purge_at = now() - interval '1 second'")
+    await keep_house(context)
+    rows = await pool.fetch("SELECT purge_at - completed_at AS kept FROM job_inputs JOIN jobs ON jobs.id = job_id")
+    longest = sum(context.settings.delivery.retry_schedule) * 1.1 + 86_400
+    assert [row["kept"].total_seconds() for row in rows] == [pytest.approx(longest, abs=1)] * 2
+    await pool.execute("UPDATE jobs SET completed_at = completed_at - make_interval(secs => $1)", longest)
+    await pool.execute("UPDATE job_inputs SET purge_at = now() - interval '1 second'")
+    await keep_house(context)
+    assert await pool.fetch("SELECT 1 FROM job_inputs") == []

@@ -166,7 +166,7 @@ async def test_a_rotation_of_the_accounts_secret_reaches_every_process(
     here.forget(account)
     assert [takes(each, await here.of(job)) for each in (old, new)] == [False, True]
     later = time.monotonic() + signers_module.TRUST_SECONDS
-    monkeypatch.setattr(signers_module.time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert [takes(each, await there.of(job)) for each in (old, new)] == [False, True]
 
 
@@ -261,6 +261,34 @@ async def test_the_key_set_verifies_what_is_signed_and_the_old_key_too_during_it
     signature = (await signers.of(subscription)).sign("evt_1", 7, b"{}")
     assert [verifies(x, signature, b"evt_1.7.{}") for x in (keys[first], keys[second])] == [False, False]
     assert verifies((await public_keys(pool))[third], signature, b"evt_1.7.{}")
+    assert (await account_key_json(pool, KEYRING, account))["previous"] == []
+
+
+async def test_a_later_rotation_never_prolongs_the_grace_of_an_earlier_one(pool: Pool) -> None:
+    account = await add_account(pool)
+    await signing_key_id(pool, KEYRING, account)
+    ends: dict[str, datetime] = {}
+    for grace in (60, DAY, 3600):
+        await rotate_signing_key(pool, KEYRING, account, grace)
+        previous = (await account_key_json(pool, KEYRING, account))["previous"]
+        shown = {each["id"]: datetime.fromisoformat(each["expires_at"]) for each in previous}
+        assert len(shown) == len(ends) + 1
+        assert {kid: shown[kid] for kid in ends if ends[kid] < shown[kid]} == {}
+        ends = shown
+    # The second one's day was cut to the hour of the third.
+    hour = datetime.now(UTC) + timedelta(seconds=3600)
+    assert [end <= hour for end in ends.values()] == [True] * 3
+
+
+async def test_a_key_that_has_ended_is_in_no_key_set(pool: Pool) -> None:
+    account = await add_account(pool)
+    first = await signing_key_id(pool, KEYRING, account)
+    second = await rotate_signing_key(pool, KEYRING, account, DAY)
+    assert set(await public_keys(pool)) == {first, second}
+    await pool.execute("UPDATE signing_keys SET expires_at = now() - interval '1 second' WHERE expires_at IS NOT NULL")
+    assert set(await public_keys(pool)) == {second}
+    alone = [json.loads(await KeySet(pool).one(read("key", each)))["keys"] for each in (first, second)]
+    assert [[key["kid"] for key in keys] for keys in alone] == [[], [second]]
     assert (await account_key_json(pool, KEYRING, account))["previous"] == []
 
 

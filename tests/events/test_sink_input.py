@@ -100,6 +100,7 @@ def test_every_form_of_awss_queue_urls_tells_its_region(queue_url: str, region: 
         "https://169.254.169.254/latest/meta-data",
         "arn:aws:sqs:eu-central-1:123456789012:events",
         "https://[",
+        "https://xn--a/123456789012/events",
         "events",
     ],
 )
@@ -113,7 +114,13 @@ def test_a_queue_may_be_at_the_sinks_own_endpoint_which_has_to_be_public() -> No
     assert (shown["endpoint_url"], shown["region"]) == ("https://queues.example:8443", "eu-central-1")
     assert list(mistakes({**own, "endpoint_url": "https://others.example:8443"})) == ["sink.queue_url"]
     assert list(mistakes({**own, "endpoint_url": "https://queues.example:8443", "region": None})) == ["sink.region"]
-    for hostile in ("http://queues.example", "https://169.254.169.254", "https://10.0.0.1", "https://x@queues.example"):
+    for hostile in (
+        "http://queues.example",
+        "https://169.254.169.254",
+        "https://10.0.0.1",
+        "https://x@queues.example",
+        "https://xn--a",
+    ):
         assert list(mistakes({**SQS, "endpoint_url": hostile})) == ["sink.endpoint_url"], hostile
     # An interface of AWS's within a VPC: the queue keeps its usual URL.
     assert read({**SQS, "endpoint_url": "https://vpce-0-x.sqs.eu-central-1.vpce.amazonaws.com"})

@@ -112,7 +112,7 @@ async def test_a_message_that_is_too_large_is_given_up_with_a_way_out(
 ) -> None:
     refuse(aws, kind, code, message)
     reply = await send(channel, aws, kind)
-    assert (reply.outcome, reply.final) == ("failed", True)
+    assert (reply.outcome, reply.final, reply.this_one) == ("failed", True, True)
     assert '"payload": "thin"' in str(reply.error)
 
 
@@ -123,7 +123,7 @@ async def test_a_wrong_parameter_is_no_message_that_is_too_large(channel: SinkCh
 
 async def test_a_body_that_is_not_text_is_given_up(channel: SinkChannel, aws: FakeAws) -> None:
     reply = await channel.send(subscription(aws.sinks()["sqs"]), letter(body=b"\xff\xfe"))
-    assert (reply.outcome, reply.final, aws.requests) == ("failed", True, [])
+    assert (reply.outcome, reply.final, reply.this_one, aws.requests) == ("failed", True, True, [])
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ async def test_an_endpoint_that_is_not_public_is_refused_for_good_without_a_conn
                 with watching_outgoing(monkeypatch) as outgoing:
                     reply = await channel.send(to, letter())
                 assert outgoing.nothing
-                assert (reply.outcome, reply.final) == ("failed", True), (url, reply)
+                assert (reply.outcome, reply.final, reply.this_one) == ("failed", True, False), (url, reply)
                 assert "not allowed" in str(reply.error)
 
 

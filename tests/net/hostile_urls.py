@@ -250,6 +250,10 @@ _NAMES: dict[str, Reason] = {
     "https://loca\u200blhost/": "malformed",
     "https://exа\u006dple.com/": "malformed",  # a Cyrillic а
     "https://bücher.example/": "malformed",
+    # Letters of Punycode that no name is written with; httpx would notice only when it sends.
+    "https://xn--a/": "malformed",
+    "https://xn--/": "malformed",
+    "https://xn--a.example.com/": "malformed",
     "https://exa\u00admple.com/": "malformed",
     "https://example。com/": "malformed",
     "https://example．com/": "malformed",

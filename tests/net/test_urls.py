@@ -85,6 +85,12 @@ def test_plain_http_and_any_port_pass_for_literals_in_opened_subnets_only() -> N
     assert reason("http://2130706433/", LOCAL) == "literal_not_canonical"
 
 
+def test_port_that_does_not_exist_is_refused_although_subnets_are_opened() -> None:
+    for url in ("https://example.com:99999/", "http://127.0.0.1:65536/", "http://[::1]:65536/"):
+        assert reason(url, LOCAL) == "port"
+    assert reason("http://127.0.0.1:65535/", LOCAL) is None
+
+
 def test_plain_http_to_a_name_waits_for_dns_only_if_subnets_are_opened() -> None:
     assert reason("http://minio.internal:9000/", LOCAL) is None
     assert reason("http://minio.internal:9000/", CLOSED) == "scheme"

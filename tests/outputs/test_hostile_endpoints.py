@@ -105,6 +105,12 @@ async def test_long_answer_to_a_write_is_a_broken_connection(buckets: Buckets, s
     assert hostile.sent < MUCH_LESS
 
 
+async def test_interim_answers_without_end_are_a_broken_connection(buckets: Buckets, spec: BucketSpec) -> None:
+    hostile = Hostile(b"PUT", b"HTTP/1.1 100 C\r\n\r\n" * 1_000_000)
+    assert (await check(buckets, spec, hostile))["put"].code == "destination_unavailable"
+    assert hostile.sent == 0, "it was not all read"
+
+
 async def test_probe_that_comes_back_longer_is_not_read_to_its_end(buckets: Buckets, spec: BucketSpec) -> None:
     hostile = Hostile(b"GET", begin(200) + _BODY)
     found = await check(buckets, spec, hostile)

@@ -2,6 +2,9 @@
 -- depends: 0006_buckets
 
 -- migrate: apply
+-- In the order in which transactions of the version before, which run meanwhile, lock the two, so that neither waits for the other.
+LOCK TABLE jobs, events IN ACCESS EXCLUSIVE MODE;
+
 -- What happened to a thing of an account that is no job: a destination, a subscription, a delivery. subject: its shown id or
 -- name. subscription_id: the one that it is about, which is not told of its own trouble.
 CREATE TABLE account_events (
@@ -19,6 +22,15 @@ CREATE TABLE account_events (
 ALTER TABLE events
     ADD COLUMN source text NOT NULL DEFAULT coalesce(nullif(current_setting('genrelay.source', true), ''), 'genrelay');
 CREATE UNIQUE INDEX events_by_id ON events (id);
+-- A process of the version before says no source: what it writes beside us names the one that this migration was given.
+DO $$
+BEGIN
+    EXECUTE format(
+        $default$ALTER TABLE events ALTER COLUMN source SET DEFAULT
+            coalesce(nullif(current_setting('genrelay.source', true), ''), %L)$default$,
+        coalesce(nullif(current_setting('genrelay.source', true), ''), 'genrelay'));
+END
+$$;
 
 -- Committed, and without a place in the feed yet. ended: the event is the last one of a run.
 CREATE TABLE unplaced (
@@ -42,7 +54,8 @@ CREATE INDEX feed_of_account ON feed (account_id, position);
 
 -- Where an account wants events delivered. origin: `job` is what jobs' own `webhook` means, one row per account and URL.
 -- url or sink: a webhook, or an AWS queue, topic or bus. signing, headers, sink_secret: encrypted JSON. open_until: its breaker
--- is open. next_at: its rate allows the next one then. failing_since: nothing has succeeded since.
+-- is open. next_at: its rate allows the next one then. failures, ours: in a row, the endpoint's and those it is not to blame for.
+-- failing_since: nothing has succeeded since.
 CREATE TABLE subscriptions (
     id uuid PRIMARY KEY,
     account_id uuid NOT NULL REFERENCES accounts,
@@ -60,10 +73,12 @@ CREATE TABLE subscriptions (
     signing bytea,
     sink_secret bytea,
     failures integer NOT NULL DEFAULT 0,
+    ours integer NOT NULL DEFAULT 0,
     failing_since timestamptz,
     warned_at timestamptz,
     open_until timestamptz,
     next_at timestamptz,
+    look_at timestamptz,
     last_success_at timestamptz,
     disabled_at timestamptz,
     disabled_reason text CHECK (disabled_reason IN ('asked', 'gone', 'failing')),
@@ -75,9 +90,12 @@ CREATE TABLE subscriptions (
 );
 CREATE UNIQUE INDEX subscription_of_jobs ON subscriptions (account_id, url) WHERE origin = 'job' AND deleted_at IS NULL;
 CREATE INDEX subscriptions_of_account ON subscriptions (account_id, origin, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_to_look_at ON subscriptions (look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX subscriptions_to_look_at_of_account ON subscriptions (account_id, look_at) WHERE look_at IS NOT NULL;
 
 -- One event on its way to one subscription. due_at: while it is pending, when it is tried next; whoever tries it has it until
--- then (worker_id). attempts: all of them; failures: those that the endpoint is to blame for. payload: `provider` is what the
+-- then (worker_id). attempts: all of them; failures: those that the endpoint is to blame for, since it was
+-- last sent again; forgiven: attempts until then. payload: `provider` is what the
 -- job's provider would have sent.
 CREATE TABLE deliveries (
     id uuid PRIMARY KEY,
@@ -92,6 +110,7 @@ CREATE TABLE deliveries (
     reason text,
     attempts integer NOT NULL DEFAULT 0,
     failures integer NOT NULL DEFAULT 0,
+    forgiven integer NOT NULL DEFAULT 0,
     response_status smallint,
     worker_id uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -147,6 +166,36 @@ CREATE FUNCTION new_uuid7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
     ), 52, 1), 53, 1), 'hex')::uuid
 $$;
 
+-- A job's `webhook` finds or makes its subscription where the job is taken in. A process of the version before, beside us during
+-- an upgrade, knows nothing of that, nor did it when it wrote the jobs that are here; those that have ended get theirs when their
+-- next run begins. The same length as at intake: an index can't hold much more.
+CREATE FUNCTION find_webhook() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT id INTO NEW.webhook_id FROM subscriptions
+    WHERE account_id = NEW.account_id AND url = NEW.webhook AND origin = 'job' AND deleted_at IS NULL AND disabled_at IS NULL;
+    IF NEW.webhook_id IS NULL THEN
+        INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
+        VALUES (new_uuid7(), NEW.account_id, 'job', NEW.webhook, '{*}', true)
+        ON CONFLICT (account_id, url) WHERE origin = 'job' AND deleted_at IS NULL DO UPDATE SET
+            disabled_at = NULL, disabled_reason = NULL, failures = 0, failing_since = NULL, warned_at = NULL, open_until = NULL,
+            updated_at = now()
+        RETURNING id INTO NEW.webhook_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+WITH heard AS (
+    INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
+    SELECT new_uuid7(), account_id, 'job', webhook, '{*}', true FROM (
+        SELECT DISTINCT account_id, webhook FROM jobs WHERE due_at IS NOT NULL AND octet_length(webhook) <= 2048
+    ) AS named
+    RETURNING id, account_id, url
+)
+UPDATE jobs SET webhook_id = heard.id FROM heard
+WHERE jobs.due_at IS NOT NULL AND jobs.account_id = heard.account_id AND jobs.webhook = heard.url;
+CREATE TRIGGER find_webhook BEFORE INSERT OR UPDATE OF last_event ON jobs FOR EACH ROW
+    WHEN (NEW.webhook_id IS NULL AND octet_length(NEW.webhook) <= 2048) EXECUTE FUNCTION find_webhook();
+
 -- Whether an event is one of those asked for: types (`job.succeeded`, `job.*`, `*`), a filter (provider, operation,
 -- destination: lists of values; metadata: pairs that must all be there) and whether tests count. job: null for an account's
 -- own events, which fit no filter but an empty one. service/events/fitting.py says the same in Python.
@@ -164,30 +213,82 @@ CREATE FUNCTION event_fits(type text, job jsonb, wanted text[], filter jsonb, in
         )), false)
 $$;
 
+-- Has the deliveries of subscriptions looked at: to be called in the transaction that makes one due. One that is awake is not
+-- written, so that the transactions of a busy subscription don't wait for each other. The lock of keys, which an inserted
+-- delivery's foreign key takes as well, keeps rest_subscriptions away until this transaction has committed; who is resting one
+-- just now is waited for, and what it wrote is seen by the statement after.
+CREATE FUNCTION wake_subscriptions(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM subscriptions WHERE id = ANY (ids) ORDER BY id FOR KEY SHARE;
+    UPDATE subscriptions SET look_at = clock_timestamp()
+    FROM (
+        SELECT id FROM subscriptions
+        WHERE id = ANY (ids) AND (look_at IS NULL OR look_at > clock_timestamp()) ORDER BY id FOR NO KEY UPDATE
+    ) AS asleep
+    WHERE subscriptions.id = asleep.id;
+END
+$$;
+
+-- Puts subscriptions to sleep until something of them may be sent, or for good while nothing is pending; those of which something
+-- may be sent already go to the end of the line. Only under a lock that no transaction's with a new delivery goes together with,
+-- and by a statement that begins after it: so whatever is pending is seen, or its transaction comes later and wakes it again.
+CREATE FUNCTION rest_subscriptions(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    held uuid[];
+BEGIN
+    SELECT array_agg(id) INTO held FROM (
+        SELECT id FROM subscriptions WHERE id = ANY (ids) AND look_at <= now() ORDER BY id FOR UPDATE SKIP LOCKED
+    ) AS locked;
+    UPDATE subscriptions SET look_at = CASE
+            WHEN first.due_at IS NULL THEN NULL
+            WHEN disabled_at IS NOT NULL OR deleted_at IS NOT NULL THEN now()
+            ELSE greatest(now(), first.due_at, open_until, next_at)
+        END
+    FROM unnest(held) AS given (id)
+    LEFT JOIN LATERAL (
+        SELECT due_at FROM deliveries WHERE subscription_id = given.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1
+    ) AS first ON true
+    WHERE subscriptions.id = given.id;
+    -- One that a crash of the server loses is looked at once more.
+    PERFORM set_config('synchronous_commit', 'off', true);
+END
+$$;
+
 -- An event's way begins in the transaction that writes it, whoever writes it: a place in the feed to be given, and a delivery
 -- for everybody who asked for it.
 CREATE FUNCTION send_job_events() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    heard_by uuid[];
 BEGIN
     INSERT INTO unplaced (event_id, account_id, job_id, sequence, ended)
     SELECT id, account_id, job_id, sequence, type IN ('job.succeeded', 'job.failed', 'job.canceled') FROM fresh;
-    INSERT INTO deliveries (id, account_id, subscription_id, event_id, job_id, sequence, type, payload)
-    SELECT new_uuid7(), fresh.account_id, heard.id, fresh.id, fresh.job_id, fresh.sequence, fresh.type, heard.payload
-    FROM fresh
-    JOIN jobs ON jobs.id = fresh.job_id
-    -- Apart, because an account may have as many webhooks of jobs as it has jobs: only the job's own one is looked at.
-    CROSS JOIN LATERAL (
-        SELECT id, payload FROM subscriptions
-        WHERE account_id = fresh.account_id AND origin = 'api' AND deleted_at IS NULL AND disabled_at IS NULL
-          AND event_fits(fresh.type, fresh.data -> 'job', event_types, filter, include_test)
-        UNION ALL
-        SELECT id, jobs.webhook_payload FROM subscriptions
-        WHERE id = jobs.webhook_id AND deleted_at IS NULL AND disabled_at IS NULL
-          AND event_fits(fresh.type, fresh.data -> 'job', coalesce(jobs.webhook_events, '{*}'), '{}', true)
-          -- A provider tells how its task ended and nothing else; of a cancellation it knows nothing.
-          AND (jobs.webhook_payload <> 'provider' OR fresh.type IN ('job.succeeded', 'job.failed'))
-    ) AS heard
-    ORDER BY fresh.job_id, fresh.sequence
-    ON CONFLICT DO NOTHING;
+    WITH made AS (
+        INSERT INTO deliveries (id, account_id, subscription_id, event_id, job_id, sequence, type, payload, status, reason, due_at, ended_at)
+        SELECT new_uuid7(), fresh.account_id, heard.id, fresh.id, fresh.job_id, fresh.sequence, fresh.type, heard.payload,
+            CASE WHEN stopped THEN 'canceled' ELSE 'pending' END, CASE WHEN stopped THEN 'disabled' END,
+            CASE WHEN NOT stopped THEN now() END, CASE WHEN stopped THEN now() END
+        FROM fresh
+        JOIN jobs ON jobs.id = fresh.job_id
+        -- Apart, because an account may have as many webhooks of jobs as it has jobs: only the job's own one is looked at.
+        CROSS JOIN LATERAL (
+            SELECT id, payload, false AS stopped FROM subscriptions
+            WHERE account_id = fresh.account_id AND origin = 'api' AND deleted_at IS NULL AND disabled_at IS NULL
+              AND event_fits(fresh.type, fresh.data -> 'job', event_types, filter, include_test)
+            UNION ALL
+            -- A disabled one gets it canceled, so that the job shows what was missed, and it can be brought back.
+            SELECT id, jobs.webhook_payload, disabled_at IS NOT NULL FROM subscriptions
+            WHERE id = jobs.webhook_id AND deleted_at IS NULL
+              AND event_fits(fresh.type, fresh.data -> 'job', coalesce(jobs.webhook_events, '{*}'), '{}', true)
+              -- A provider tells how its task ended and nothing else; of a cancellation it knows nothing.
+              AND (jobs.webhook_payload <> 'provider' OR fresh.type IN ('job.succeeded', 'job.failed'))
+        ) AS heard
+        ORDER BY fresh.job_id, fresh.sequence
+        ON CONFLICT DO NOTHING RETURNING subscription_id, due_at
+    )
+    SELECT array_agg(DISTINCT subscription_id) INTO heard_by FROM made WHERE due_at IS NOT NULL;
+    IF heard_by IS NOT NULL THEN
+        PERFORM wake_subscriptions(heard_by);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -195,14 +296,23 @@ CREATE TRIGGER send_job_events AFTER INSERT ON events REFERENCING NEW TABLE AS f
     FOR EACH STATEMENT EXECUTE FUNCTION send_job_events();
 
 CREATE FUNCTION send_account_events() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    heard_by uuid[];
 BEGIN
     INSERT INTO unplaced (event_id, account_id) SELECT id, account_id FROM fresh;
-    INSERT INTO deliveries (id, account_id, subscription_id, event_id, type, payload)
-    SELECT new_uuid7(), fresh.account_id, subscriptions.id, fresh.id, fresh.type, subscriptions.payload
-    FROM fresh JOIN subscriptions ON subscriptions.account_id = fresh.account_id
-    WHERE subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL AND subscriptions.origin = 'api'
-      AND subscriptions.id IS DISTINCT FROM fresh.subscription_id
-      AND event_fits(fresh.type, NULL, subscriptions.event_types, subscriptions.filter, subscriptions.include_test);
+    WITH made AS (
+        INSERT INTO deliveries (id, account_id, subscription_id, event_id, type, payload)
+        SELECT new_uuid7(), fresh.account_id, subscriptions.id, fresh.id, fresh.type, subscriptions.payload
+        FROM fresh JOIN subscriptions ON subscriptions.account_id = fresh.account_id
+        WHERE subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL AND subscriptions.origin = 'api'
+          AND subscriptions.id IS DISTINCT FROM fresh.subscription_id
+          AND event_fits(fresh.type, NULL, subscriptions.event_types, subscriptions.filter, subscriptions.include_test)
+        RETURNING subscription_id
+    )
+    SELECT array_agg(DISTINCT subscription_id) INTO heard_by FROM made;
+    IF heard_by IS NOT NULL THEN
+        PERFORM wake_subscriptions(heard_by);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -245,11 +355,15 @@ END
 $$;
 
 -- migrate: rollback
+DROP TRIGGER find_webhook ON jobs;
+DROP FUNCTION find_webhook();
 DROP TRIGGER send_job_events ON events;
 DROP TRIGGER send_account_events ON account_events;
 DROP FUNCTION place_events(integer);
 DROP FUNCTION send_account_events();
 DROP FUNCTION send_job_events();
+DROP FUNCTION wake_subscriptions(uuid[]);
+DROP FUNCTION rest_subscriptions(uuid[]);
 DROP FUNCTION event_fits(text, jsonb, text[], jsonb, boolean);
 DROP FUNCTION new_uuid7();
 ALTER TABLE jobs DROP COLUMN webhook_id, DROP COLUMN webhook_payload;

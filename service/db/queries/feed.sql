@@ -34,7 +34,7 @@ SELECT id, NULL, subject, NULL, type, time, data, source FROM account_events WHE
 -- The next places of an account's feed, up to and with `until`, with the events that are wanted; the others' are null, so that
 -- the reader knows how far it has come. Both columns are compared together, so that no other index will do: by positions alone
 -- it would walk over everybody else's events since this account's last one.
-SELECT place.position, told.*
+SELECT place.position, place.event_id, told.*
 FROM (
     SELECT position, event_id FROM feed
     WHERE (account_id, position) > (:account_id, :after) AND (account_id, position) <= (:account_id, :until::bigint)

@@ -42,10 +42,19 @@ UPDATE job_inputs SET purge_at = now() + make_interval(secs => :seconds) WHERE j
 -- The next run has begun.
 UPDATE job_inputs SET purge_at = NULL WHERE job_id = :job_id;
 
--- name: purge_inputs(limit)!
--- A batch of inputs whose time is up. Locked first: an input that the next run takes back at this moment stays.
-DELETE FROM job_inputs WHERE job_id = ANY (ARRAY(
-    SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT :limit FOR UPDATE SKIP LOCKED));
+-- name: purge_inputs(limit, delivery)!
+-- A batch of inputs whose time is up. Locked first: an input that the next run takes back at this moment stays. One that a
+-- provider's body repeats parts of gets more time, until `delivery` seconds after its job's end.
+WITH due AS MATERIALIZED (
+    SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT :limit FOR UPDATE SKIP LOCKED
+), repeated AS MATERIALIZED (
+    SELECT job_id, completed_at + make_interval(secs => :delivery::float8) AS until FROM due JOIN jobs ON jobs.id = due.job_id
+    WHERE webhook_payload = 'provider' AND status IN ('succeeded', 'failed')
+      AND completed_at + make_interval(secs => :delivery::float8) > now()
+), kept AS (
+    UPDATE job_inputs SET purge_at = until FROM repeated WHERE job_inputs.job_id = repeated.job_id
+)
+DELETE FROM job_inputs WHERE job_id = ANY (ARRAY(SELECT job_id FROM due EXCEPT SELECT job_id FROM repeated));
 
 -- name: lock_job(id)^
 -- The job for a transition. NO KEY: an insert that refers to the job does not wait for it.
@@ -77,7 +86,7 @@ WITH changed AS (
     -- A job that succeeded does not need its input again; one that failed may be retried.
     DELETE FROM job_inputs WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed WHERE webhook_payload <> 'provider')
 ), kept AS (
-    -- A provider's body repeats parts of it: it is kept for as long as the delivery may be tried.
+    -- A provider's body repeats parts of it: it is kept for as long as the delivery may be tried, which purge_inputs decides.
     UPDATE job_inputs SET purge_at = now() + interval '4 days'
     WHERE :status = 'succeeded' AND job_id IN (SELECT id FROM changed WHERE webhook_payload = 'provider')
 ), left_provider AS (

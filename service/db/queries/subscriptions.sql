@@ -42,13 +42,14 @@ UPDATE subscriptions SET
     failing_since = CASE WHEN :moved THEN NULL ELSE failing_since END,
     warned_at = CASE WHEN :moved THEN NULL ELSE warned_at END,
     open_until = CASE WHEN :moved THEN NULL ELSE open_until END,
+    look_at = CASE WHEN :moved AND look_at IS NOT NULL THEN now() ELSE look_at END,
     updated_at = now()
 WHERE id = :id;
 
 -- name: enable_subscription(id)!
 -- Deliver to it again, as if nothing had failed.
 UPDATE subscriptions SET disabled_at = NULL, disabled_reason = NULL, failures = 0, failing_since = NULL, warned_at = NULL,
-                         open_until = NULL, updated_at = now()
+                         open_until = NULL, look_at = now(), updated_at = now()
 WHERE id = :id;
 
 -- name: disable_subscription(id, reason)!

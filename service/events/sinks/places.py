@@ -38,12 +38,13 @@ def read_queue_url(text: str, endpoint_url: str | None) -> Located | str:
     """
     try:
         url = httpx.URL(text)
+        host = url.host  # decoded here, which fails for some names
     except (httpx.InvalidURL, ValueError):
         return "must be a queue's URL"
     if url.userinfo or url.query or url.fragment:
         return "must not have user information, a query or a fragment"
     fifo = url.path.endswith(".fifo")
-    found = _SQS_HOSTS.fullmatch(url.host)
+    found = _SQS_HOSTS.fullmatch(host)
     if found is not None:
         if url.scheme != "https" or url.port is not None or not _QUEUE.fullmatch(url.path):
             return "must be as in https://sqs.eu-central-1.amazonaws.com/123456789012/name"
@@ -81,6 +82,7 @@ def _origin(url: str | None) -> tuple[str, str, int | None] | None:
         return None
     try:
         read = httpx.URL(url)
+        host = read.host
     except (httpx.InvalidURL, ValueError):
         return None
-    return read.scheme, read.host, read.port
+    return read.scheme, host, read.port

@@ -70,7 +70,9 @@ def decide_reply(service: str, error: BaseException, *, at_aws: bool) -> Reply:
             status = read_status(error.response)
             return _decide_answer(service, read_s3_code(error), read_s3_message(error), status, at_aws=at_aws)
         case UnicodeDecodeError():
-            return Reply("failed", error="the event's body is not text, which a sink can't take", final=True)
+            return Reply(
+                "failed", error="the event's body is not text, which a sink can't take", final=True, this_one=True
+            )
         case TimeoutError():
             return Reply("failed", error=f"{_NAMES[service]} did not answer in time")
         case error if isinstance(error, _CONNECTION):
@@ -83,13 +85,15 @@ def decide_reply(service: str, error: BaseException, *, at_aws: bool) -> Reply:
 
 def _decide_answer(service: str, code: str, said: str, status: int, *, at_aws: bool) -> Reply:
     verdict = decide_verdict(code, said, status)
+    unfit = verdict in {"too_large", "refused"}
     error = _join(f"{_NAMES[service]} answered {code}" + (f": {said}" if said else ""), sink_hint(verdict, service))
     return Reply(
         # A stranger's server may say what it likes of our clock.
         "ours" if verdict == "clock" and at_aws else "failed",
         status=status or None,
         error=error,
-        final=verdict in {"too_large", "refused"},
+        final=unfit,
+        this_one=unfit,
         slow_down=verdict == "throttled",
     )
 
