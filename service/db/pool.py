@@ -33,6 +33,8 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     # We were stopped in the middle of a transaction, and it was ended for us.
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
+    # Two transactions waited for each other, and this one was ended so that the other could go on.
+    asyncpg.DeadlockDetectedError,
 )
 
 

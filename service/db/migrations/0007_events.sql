@@ -354,7 +354,17 @@ BEGIN
 END
 $$;
 
+-- How many of a subscription's deliveries are under way. Volatile, and in a language that is not folded into the statement that
+-- calls it: it sees what was committed until now, not until that statement began.
+CREATE FUNCTION count_under_way(subscription uuid) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM deliveries
+            WHERE subscription_id = subscription AND worker_id IS NOT NULL AND due_at > now());
+END
+$$;
+
 -- migrate: rollback
+DROP FUNCTION count_under_way(uuid);
 DROP TRIGGER find_webhook ON jobs;
 DROP FUNCTION find_webhook();
 DROP TRIGGER send_job_events ON events;

@@ -57,7 +57,10 @@ WITH RECURSIVE oldest AS MATERIALIZED (
     WHERE turn <= allowed ORDER BY under_way + turn, random() LIMIT :room::integer
 ), locked AS MATERIALIZED (
     SELECT subscriptions.*, accounts.name AS account_name, accounts.external_id,
-        greatest(1, rate_limit / 20) AS at_once, coalesce(sink ->> 'fifo' = 'true', false) AS fifo
+        -- As many as may be under way to one that has just shown that it takes them, one by one to all others.
+        CASE WHEN rate_limit IS NOT NULL OR failures > 0 OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
+            THEN greatest(1, rate_limit / 20) ELSE :room::integer END AS at_once,
+        coalesce(sink ->> 'fifo' = 'true', false) AS fifo
     FROM subscriptions JOIN accounts ON accounts.id = subscriptions.account_id
     WHERE subscriptions.id = ANY(ARRAY(SELECT id FROM picked))
       AND disabled_at IS NULL AND deleted_at IS NULL
@@ -77,7 +80,11 @@ WITH RECURSIVE oldest AS MATERIALIZED (
                       WHERE earlier.job_id = deliveries.job_id AND earlier.subscription_id = deliveries.subscription_id
                         AND earlier.sequence < deliveries.sequence AND earlier.status = 'pending'))
                 ORDER BY deliveries.due_at
-                LIMIT least(ready.free, locked.at_once, 1 + :room::integer / (SELECT count(*) FROM locked))
+                -- Counted anew, now that the subscription is locked: another process may have taken some since this claim began.
+                LIMIT greatest(0, least(
+                    ready.free, locked.at_once, 1 + :room::integer / (SELECT count(*) FROM locked),
+                    CASE WHEN locked.failures >= :breaker_failures::integer THEN 1 ELSE :width::integer END - count_under_way(locked.id)
+                ))
                 FOR NO KEY UPDATE OF deliveries SKIP LOCKED
             ) first
         ) of_each
@@ -275,6 +282,10 @@ WITH given AS MATERIALIZED (
     DELETE FROM delivery_attempts USING given
     WHERE delivery_id = given.id AND given.number > 51 AND delivery_attempts.number > 1
       AND delivery_attempts.number <= given.number - 50
+), held AS MATERIALIZED (
+    -- After the subscriptions, and in order: so does whoever cancels them, and neither waits for the other.
+    SELECT deliveries.id FROM deliveries JOIN mine ON mine.id = deliveries.id
+    WHERE (SELECT count(*) FROM locked) >= 0 ORDER BY deliveries.id FOR NO KEY UPDATE OF deliveries
 ), written AS (
     UPDATE deliveries SET
         status = now_status, worker_id = NULL, response_status = mine.status,
@@ -294,7 +305,7 @@ WITH given AS MATERIALIZED (
             CASE WHEN subscriptions.deleted_at IS NOT NULL THEN 'deleted'
                  WHEN subscriptions.disabled_reason = 'asked' THEN 'disabled'
                  ELSE coalesce(judged.disable, subscriptions.disabled_reason) END AS stopped
-        FROM mine JOIN deliveries before ON before.id = mine.id
+        FROM mine JOIN held ON held.id = mine.id JOIN deliveries before ON before.id = mine.id
         JOIN subscriptions ON subscriptions.id = mine.subscription_id
         LEFT JOIN judged ON judged.id = mine.subscription_id
     ) mine
@@ -319,8 +330,11 @@ VALUES (:id, :account_id, :type, :subject, :subscription_id, :data);
 -- What is pending for a subscription is given up, a batch of it; returns how much. One that is under way at this moment may
 -- still turn out delivered.
 WITH picked AS (
-    SELECT id FROM deliveries WHERE subscription_id = :subscription_id AND due_at IS NOT NULL
-    ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE
+    -- Locked in the order in which record_deliveries locks them.
+    SELECT id FROM deliveries WHERE id = ANY(ARRAY(
+        SELECT id FROM deliveries WHERE subscription_id = :subscription_id AND due_at IS NOT NULL ORDER BY due_at LIMIT :limit
+    )) AND due_at IS NOT NULL
+    ORDER BY id FOR NO KEY UPDATE
 ), canceled AS (
     UPDATE deliveries SET status = 'canceled', reason = :reason, due_at = NULL, ended_at = now()
     FROM picked WHERE deliveries.id = picked.id RETURNING deliveries.id
