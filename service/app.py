@@ -177,7 +177,7 @@ async def _open_channels(
 
 
 def _make_deliverer(context: Context, channels: Mapping[str, Channel]) -> Deliverer:
-    deliverer = Deliverer(
+    return Deliverer(
         context.pool,
         context.worker_id,
         context.settings.delivery,
@@ -185,8 +185,6 @@ def _make_deliverer(context: Context, channels: Mapping[str, Channel]) -> Delive
         provider_body=provider_body(context),
         on_trouble=context.nearby.tell_of_events,
     )
-    context.nearby.on_events.append(deliverer.kick)
-    return deliverer
 
 
 def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliverer: Deliverer | None) -> Listener:
@@ -196,8 +194,6 @@ def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliver
         newest, _, ended = said.partition(" ")
         hub.heard(int(newest))
         endings.heard(ended)
-        if deliverer is not None:
-            deliverer.hear()
 
     listener.channels = {"genrelay_feed": heard_of_feed, "genrelay_line": context.gates.heard}
     listener.on_open = [endings.wake_all, hub.look, context.gates.look_anew]

@@ -32,7 +32,6 @@ _LOOK_AGAIN = 10.0  # seconds after which is looked, should nobody have told of 
 _LOOK_AGAIN_EMPTY = 60.0  # the same when nothing waits at all
 _NET = 60.0  # seconds between two looks for subscriptions that sleep too long
 _NET_WIDTH = 2000  # subscriptions that one of these looks at
-_HEARD = 0.02  # seconds until is looked for what was heard of: this process's own events were looked for already
 
 
 class Deliverer:
@@ -69,10 +68,6 @@ class Deliverer:
         """Say that something is due; returns at once."""
         self._look = True
         self._bell.set()
-
-    def hear(self) -> None:
-        """Say that some process has written events, this one perhaps; returns at once."""
-        self._due(_HEARD)
 
     def stop(self) -> None:
         """Take no more; `run` returns once what is under way is recorded, or handed back when it is cancelled."""

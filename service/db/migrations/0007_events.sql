@@ -32,13 +32,14 @@ BEGIN
 END
 $$;
 
--- Committed, and without a place in the feed yet. ended: the event is the last one of a run.
+-- Committed, and without a place in the feed yet. ended: the event is the last one of a run. wanted: there are deliveries of it.
 CREATE TABLE unplaced (
     event_id uuid PRIMARY KEY,
     account_id uuid NOT NULL,
     job_id uuid,
     sequence integer,
-    ended boolean NOT NULL DEFAULT false
+    ended boolean NOT NULL DEFAULT false,
+    wanted boolean NOT NULL DEFAULT false
 );
 
 -- The order in which everybody reads. Positions are given by place_events() alone, one caller at a time, so that they become
@@ -260,8 +261,6 @@ CREATE FUNCTION send_job_events() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     heard_by uuid[];
 BEGIN
-    INSERT INTO unplaced (event_id, account_id, job_id, sequence, ended)
-    SELECT id, account_id, job_id, sequence, type IN ('job.succeeded', 'job.failed', 'job.canceled') FROM fresh;
     WITH made AS (
         INSERT INTO deliveries (id, account_id, subscription_id, event_id, job_id, sequence, type, payload, status, reason, due_at, ended_at)
         SELECT new_uuid7(), fresh.account_id, heard.id, fresh.id, fresh.job_id, fresh.sequence, fresh.type, heard.payload,
@@ -283,7 +282,12 @@ BEGIN
               AND (jobs.webhook_payload <> 'provider' OR fresh.type IN ('job.succeeded', 'job.failed'))
         ) AS heard
         ORDER BY fresh.job_id, fresh.sequence
-        ON CONFLICT DO NOTHING RETURNING subscription_id, due_at
+        ON CONFLICT DO NOTHING RETURNING event_id, subscription_id, due_at
+    ), to_place AS (
+        INSERT INTO unplaced (event_id, account_id, job_id, sequence, ended, wanted)
+        SELECT id, account_id, job_id, sequence, type IN ('job.succeeded', 'job.failed', 'job.canceled'),
+            EXISTS (SELECT FROM made WHERE made.event_id = fresh.id AND due_at IS NOT NULL)
+        FROM fresh
     )
     SELECT array_agg(DISTINCT subscription_id) INTO heard_by FROM made WHERE due_at IS NOT NULL;
     IF heard_by IS NOT NULL THEN
@@ -299,7 +303,6 @@ CREATE FUNCTION send_account_events() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     heard_by uuid[];
 BEGIN
-    INSERT INTO unplaced (event_id, account_id) SELECT id, account_id FROM fresh;
     WITH made AS (
         INSERT INTO deliveries (id, account_id, subscription_id, event_id, type, payload)
         SELECT new_uuid7(), fresh.account_id, subscriptions.id, fresh.id, fresh.type, subscriptions.payload
@@ -307,7 +310,10 @@ BEGIN
         WHERE subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL AND subscriptions.origin = 'api'
           AND subscriptions.id IS DISTINCT FROM fresh.subscription_id
           AND event_fits(fresh.type, NULL, subscriptions.event_types, subscriptions.filter, subscriptions.include_test)
-        RETURNING subscription_id
+        RETURNING event_id, subscription_id
+    ), to_place AS (
+        INSERT INTO unplaced (event_id, account_id, wanted)
+        SELECT id, account_id, EXISTS (SELECT FROM made WHERE made.event_id = fresh.id) FROM fresh
     )
     SELECT array_agg(DISTINCT subscription_id) INTO heard_by FROM made;
     IF heard_by IS NOT NULL THEN
@@ -324,7 +330,7 @@ INSERT INTO feed (account_id, event_id, job_id, sequence)
 SELECT account_id, id, job_id, sequence FROM events
 ORDER BY max(time) OVER (PARTITION BY job_id ORDER BY sequence), job_id, sequence;
 
--- Gives up to `most` committed events their places, and wakes everybody who listens; returns how many. One caller at a time:
+-- Gives up to `most` committed events their places, and wakes everybody who listens, and who delivers if there is something to deliver; returns how many. One caller at a time:
 -- each statement sees what was committed before it, the lock is held by the server alone, and never while a client thinks.
 -- The notice: the last position, and the jobs that have ended, `*` if they are too many to name.
 CREATE FUNCTION place_events(most integer) RETURNS integer LANGUAGE plpgsql AS $$
@@ -332,6 +338,7 @@ DECLARE
     placed integer;
     newest bigint;
     ended text;
+    to_deliver boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('genrelay feed', 0));
     -- By ctid: the plan is kept from when the table was empty, and must do for a backlog, too.
@@ -339,16 +346,20 @@ BEGIN
         DELETE FROM unplaced WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM unplaced ORDER BY job_id, sequence, event_id LIMIT most))
         RETURNING *
-), given AS (
+    ), given AS (
         INSERT INTO feed (account_id, event_id, job_id, sequence)
         SELECT account_id, event_id, job_id, sequence FROM taken ORDER BY job_id, sequence, event_id
         RETURNING position
     )
     SELECT (SELECT count(*) FROM given), (SELECT max(position) FROM given),
-           (SELECT string_agg(job_id::text, ',') FROM taken WHERE taken.ended)
-    INTO placed, newest, ended;
+           (SELECT string_agg(job_id::text, ',') FROM taken WHERE taken.ended),
+           (SELECT bool_or(wanted) FROM taken)
+    INTO placed, newest, ended, to_deliver;
     IF placed > 0 THEN
         PERFORM pg_notify('genrelay_feed', newest || ' ' || CASE WHEN length(ended) > 7000 THEN '*' ELSE coalesce(ended, '') END);
+    END IF;
+    IF to_deliver THEN
+        PERFORM pg_notify('genrelay_deliveries', '');
     END IF;
     RETURN placed;
 END
