@@ -103,12 +103,14 @@ class Following:
 
     def _stream(self) -> Iterator[Frame]:
         headers = {} if self._last is None else {"Last-Event-ID": self._last}
+        # The first time, what happens from then on is all that the service sends, whatever any clock says.
+        oldest = None if self._last is not None or self._since is not None else self._began
         with self._service.stream(self._path, params=self._place(), headers=headers) as answer:
             if answer.status_code == 204:
                 raise _NoMoreError
             self._note_here(answer)
             for frame in read_frames(answer.iter_bytes()):
-                if self._is_new(frame):
+                if oldest is None or datetime.fromisoformat(frame.event["time"]) >= oldest:
                     yield frame
 
     def _place(self) -> dict[str, str]:
@@ -118,18 +120,14 @@ class Following:
             since = "start"
         return {**self._query, **({} if since is None or self._last is not None else {"after": since})}
 
-    def _is_new(self, frame: Frame) -> bool:
-        if self._since is not None or self._last is not None or self._began is None:
-            return True
-        return datetime.fromisoformat(frame.event["time"]) >= self._began
-
     def _note_here(self, answer: httpx.Response) -> None:
-        if self._began is None or self._tries:
-            self._here()
+        is_news = self._began is None or self._tries
         if self._began is None:
             said = answer.headers.get("date")
-            # By the service's clock; this machine's may be another.
-            self._began = parsedate_to_datetime(said) if said else datetime.now(UTC)
+            # By the service's clock, in whole seconds; this machine's may be another.
+            self._began = parsedate_to_datetime(said) if said else datetime.now(UTC).replace(microsecond=0)
+        if is_news:
+            self._here()
         self._tries = 0
 
     def _note_away(self, why: str) -> None:
