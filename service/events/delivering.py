@@ -26,7 +26,7 @@ from service.points import reach
 
 log = structlog.get_logger()
 
-_BREATH = 0.005  # seconds between two claims, so that what happens together is claimed together
+_BREATH = 0.012  # seconds between two claims, so that what happens together is claimed together
 _LONGEST_BREATH = 0.04  # while nothing is found
 _LOOK_AGAIN = 10.0  # seconds after which is looked, should nobody have told of something
 _LOOK_AGAIN_EMPTY = 60.0  # the same when nothing waits at all

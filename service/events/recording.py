@@ -25,7 +25,7 @@ from service.jobs.model import moment
 
 log = structlog.get_logger()
 
-_BREATH = 0.004  # seconds in which results come together
+_BREATH = 0.02  # seconds in which results come together: nobody waits for them but the next of a queue
 _MOST = 200  # results in one statement
 _LATER: tuple[type[BaseException], ...] = (*DATABASE_AWAY, asyncpg.TransactionRollbackError)
 _STOP_SECONDS = 3.0
