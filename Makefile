@@ -33,6 +33,7 @@ bench: setup
 # Pins every dependency with its hashes, and names no index.
 requirements:
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal pyproject.toml -o requirements/runtime.txt
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --extra otel -c requirements/runtime.txt pyproject.toml -o requirements/image.txt
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 
 clean:

@@ -156,6 +156,31 @@ class HttpSettings(Section):
     idempotency_wait_seconds: float = Field(
         10, gt=0, le=50, description="How long a request waits for its twin with the same Idempotency-Key; then 409."
     )
+    linger_seconds: float = Field(
+        0,
+        ge=0,
+        le=300,
+        description="After SIGTERM the process says at `/readyz` that it leaves, and serves on for this long, so that whoever"
+        " balances the load has heard of it. Set it where there is somebody to hear.",
+    )
+
+
+class LimitSettings(Section):
+    """What one account may ask for, unless it has limits of its own (`genrelay accounts limits`); more is 429."""
+
+    requests_per_second: float | None = Field(
+        None, gt=0, description="Requests to one process in a second, on average; none: no limit."
+    )
+    requests_burst: int = Field(50, ge=1, description="Requests that may come at once before that average holds.")
+    requests_at_once: int = Field(
+        1000, ge=1, description="Requests of an account under way in one process; streams are counted apart."
+    )
+    jobs_per_minute: float | None = Field(
+        None, gt=0, description="Jobs an account may submit in a minute, over all processes; none: no limit."
+    )
+    open_jobs: int | None = Field(
+        None, ge=1, description="Jobs of an account that have not ended, over all processes; none: no limit."
+    )
 
 
 class DeliverySettings(Section):
@@ -261,11 +286,33 @@ class EngineSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long things are kept."""
+    """How long things are kept. Nothing that is still needed is deleted: no open job, no pending delivery."""
 
     retry_inputs_seconds: float = Field(
         86_400, ge=0, description="Inputs of failed and canceled jobs, so that `retry` can send them again."
     )
+    callbacks_seconds: float | None = Field(
+        30 * 86_400, ge=3600, description="What providers really sent, after the job's end; none: as long as the job."
+    )
+    deliveries_seconds: float | None = Field(
+        30 * 86_400, ge=3600, description="Deliveries with their attempts, after their end; none: as long as the event."
+    )
+    events_seconds: float | None = Field(
+        90 * 86_400,
+        ge=3600,
+        description="Events, in the feed and of a job that has ended, so that a consumer can go on from there; none: as long as"
+        " the job.",
+    )
+    jobs_seconds: float | None = Field(
+        180 * 86_400,
+        ge=86_400,
+        description="Jobs, after their end, with everything about them; the objects in buckets stay. None: until they are"
+        " deleted by hand.",
+    )
+    dead_letters_seconds: float | None = Field(
+        90 * 86_400, ge=86_400, description="Dead letters that nobody retried; none: for ever."
+    )
+    engine_log_seconds: float = Field(3600, ge=60, description="The queue's own log.")
 
 
 class Settings(Section):
@@ -293,6 +340,7 @@ class Settings(Section):
     http: HttpSettings = Field(default_factory=HttpSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     events: EventSettings = Field(default_factory=EventSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     aws_principal: str | None = Field(
