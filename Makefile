@@ -35,6 +35,7 @@ requirements:
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal pyproject.toml -o requirements/runtime.txt
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --extra otel -c requirements/runtime.txt pyproject.toml -o requirements/image.txt
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	printf 'hatchling\neditables\n' | uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal -c requirements/dev.txt - -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) demo-output bench-output

@@ -115,18 +115,17 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     Most likely they are misspelt, so start-up warns of them.
     """
     environ = os.environ if environ is None else environ
-    known = {
-        PREFIX + "CONFIG",
-        PREFIX + "URL",
-        PREFIX + "API_KEY",
-        PREFIX + "API_KEY_FILE",
-        *_FOR_TESTS,
-        *_known(Settings, PREFIX),
-    }
-    known |= {name + "_FILE" for name in known if _is_secret(name)}
+    known = {*known_variables(), *_FOR_TESTS}
     given = {name for name in environ if name.startswith(PREFIX)} | _names(_from_toml(environ)[0], PREFIX)
     known_parts = [pattern.split("__") for pattern in known]
     return sorted(name for name in given if not any(_is_like(name.split("__"), parts) for parts in known_parts))
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that are read; in those of operations `*` stands for the name."""
+    others = {PREFIX + "CONFIG", PREFIX + "URL", PREFIX + "API_KEY", PREFIX + "API_KEY_FILE"}
+    known = others | _known(Settings, PREFIX)
+    return known | {name + "_FILE" for name in known if _is_secret(name)}
 
 
 def _is_like(parts: list[str], pattern: list[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -12,30 +11,35 @@ from typing import Any
 
 import structlog
 
-# What must never be read in a log, wherever it comes from: a URL's query, a callback's token, a bearer's key.
-_SECRETS = (
-    (re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']*"), r"\1?…"),
-    (re.compile(r"(/v1/callbacks/[a-z0-9_-]+/)[A-Za-z0-9_=-]+"), r"\1…"),
-    (re.compile(r"(?i)(bearer\s+)[^\s\"']+"), r"\1…"),
-    (re.compile(r"(postgres(?:ql)?://[^:/@\s]*:)[^@\s]*@"), r"\1…@"),
-    (re.compile(r"\b(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), r"\1…"),
-)
+from config.scrubbing import CUT, clean, is_secret_name, scrub
+
+__all__ = ["scrub", "set_up_logging"]
 
 
-def scrub(text: str) -> str:
-    """Return the text without what looks like a secret."""
-    # Most of what is logged is a number, an id or a word: those can't hold any of it.
-    if len(text) < 8 or ("/" not in text and " " not in text and not text.startswith("whs")):
-        return text
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _scrub_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _clean_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in event.items():
-        if isinstance(value, str):
+        kind = type(value)
+        if is_secret_name(name) and value is not None and kind is not bool:
+            event[name] = CUT
+        elif kind is str:
             event[name] = scrub(value)
+        elif (
+            kind is not int and kind is not float and kind is not bool and value is not None and name not in _PASSED_ON
+        ):
+            event[name] = clean(value)
+    return event
+
+
+# Of structlog's own, taken out again before the line is written.
+_PASSED_ON = frozenset({"_record", "_from_structlog"})
+
+
+def _name_logger(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say which library speaks. asyncio tells of tasks with the texts of their exceptions, from the second line on."""
+    record = event["_record"]
+    event["logger"] = record.name
+    if record.name == "asyncio":
+        event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 
@@ -63,10 +67,10 @@ def set_up_logging(level: str = "info", form: str = "auto") -> None:
     on_terminal = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _frames,
+        _clean_event,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _frames,
-        _scrub_event,
     ]
     end = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
     number = getattr(logging, level.upper())
@@ -77,7 +81,9 @@ def set_up_logging(level: str = "info", form: str = "auto") -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_meta, end]))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[_name_logger, *shared], processors=[_drop_meta, end])
+    )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # These log whole URLs, which hold our tokens and others' signatures.
     for name in ("httpx", "httpcore", "aiobotocore", "botocore", "aiohttp"):

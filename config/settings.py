@@ -176,7 +176,10 @@ class LimitSettings(Section):
         1000, ge=1, description="Requests of an account under way in one process; streams are counted apart."
     )
     jobs_per_minute: float | None = Field(
-        None, gt=0, description="Jobs an account may submit in a minute, over all processes; none: no limit."
+        None,
+        gt=0,
+        description="Jobs an account may submit, copy or retry in a minute, over all processes; so many may come at once, and"
+        " they come back evenly. None: no limit.",
     )
     open_jobs: int | None = Field(
         None, ge=1, description="Jobs of an account that have not ended, over all processes; none: no limit."
@@ -313,6 +316,19 @@ class RetentionSettings(Section):
         90 * 86_400, ge=86_400, description="Dead letters that nobody retried; none: for ever."
     )
     engine_log_seconds: float = Field(3600, ge=60, description="The queue's own log.")
+
+    @field_validator(
+        "callbacks_seconds",
+        "deliveries_seconds",
+        "events_seconds",
+        "jobs_seconds",
+        "dead_letters_seconds",
+        mode="before",
+    )
+    @classmethod
+    def _no_limit(cls, seconds: object) -> object:
+        """Read the word `none`: neither a variable nor TOML has a null."""
+        return None if isinstance(seconds, str) and seconds.strip().lower() == "none" else seconds
 
 
 class Settings(Section):

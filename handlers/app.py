@@ -15,6 +15,8 @@ from handlers.edge import Edge, show_http_exception
 from handlers.events import Events
 from handlers.health import Health
 from handlers.jobs import Jobs
+from handlers.openapi.routes import Contract
+from handlers.places import Places
 from handlers.problems import explain
 from handlers.providers import Providers
 from handlers.signing import Signing
@@ -48,7 +50,7 @@ def make_app(service: Service) -> Application:
         routes = [Route(PATTERN, callbacks), *_api_routes(service), *routes]
     app = Application(
         routes=routes,
-        middleware=[Middleware(Edge)],
+        middleware=[Middleware(Places, service.limits), Middleware(Edge)],
         exception_handlers={HTTPException: show_http_exception},
     )
     # An address with a slash too many is unknown; a redirect would go to whatever host the client named.
@@ -68,12 +70,13 @@ def _health_routes(service: Service) -> list[BaseRoute]:
 
 def _api_routes(service: Service) -> list[BaseRoute]:
     jobs, destinations, events = Jobs(service), Destinations(service), Events(service)
-    signing = Signing(service)
+    signing, contract = Signing(service), Contract(service.settings.public_url)
     subscriptions, deliveries = Subscriptions(service), Deliveries(service)
     return [
         Route("/v1/jobs", jobs.create, methods=["POST"]),
         Route("/v1/jobs", jobs.list, methods=["GET"]),
         Route("/v1/jobs/{id}", jobs.get, methods=["GET"]),
+        Route("/v1/jobs/{id}", jobs.delete, methods=["DELETE"]),
         Route("/v1/jobs/{id}/cancel", jobs.cancel, methods=["POST"]),
         Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
         Route("/v1/jobs/{id}/copy", jobs.copy, methods=["POST"]),
@@ -112,4 +115,6 @@ def _api_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/providers", Providers(service).list, methods=["GET"]),
         Route("/v1/webhook-checks", MakeWebhookCheck(service).create, methods=["POST"]),
         Route("/problems/{code}", explain, methods=["GET"]),
+        Route("/openapi.json", contract.document, methods=["GET"]),
+        Route("/docs", contract.page, methods=["GET"]),
     ]

@@ -15,10 +15,23 @@ from handlers.problems import Problem
 _BIG = 256 * 1024  # bytes
 _DRAIN_BYTES = 128 * 2**20
 _DRAIN_SECONDS = 5.0
+_READ_SECONDS = 120
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Return the whole body; raises Problem 413 as soon as it is known to be longer than `limit` bytes."""
+    """Return the whole body.
+
+    Raises Problem 413 as soon as it is known to be longer than `limit` bytes, and 408 when it takes too long.
+    """
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            return await _read(scope, receive, limit)
+    except TimeoutError:
+        detail = f"the body did not arrive within {_READ_SECONDS} s"
+        raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+
+
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
     if told_length(scope) > limit:
         await _refuse(scope, receive, limit)
     message = await receive()

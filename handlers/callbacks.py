@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.types import Receive, Scope, Send
 
 from handlers.bodies import read_body
@@ -33,6 +35,7 @@ class ReceiveCallback:
         self._service = service
         self._kept = {name: metrics.CALLBACKS.labels(name, "kept") for name in PROVIDERS}
         self._handled = metrics.REQUESTS.labels(PATTERN, "200")
+        self._seconds = metrics.REQUEST_SECONDS.labels(PATTERN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that came through the routes: a good one, but for its method or its token."""
@@ -55,6 +58,7 @@ class ReceiveCallback:
         claim = self.claim(scope["path"]) if scope["method"] == "POST" else None
         if claim is None:
             return False
+        began = time.perf_counter()
         try:
             await self.keep(claim, scope["path"][len(PREFIX) :].partition("/")[0], scope, receive)
         except Exception as error:
@@ -63,6 +67,7 @@ class ReceiveCallback:
         else:
             self._handled.inc()
             await send_ok(send)
+            self._seconds.observe(time.perf_counter() - began)
         return True
 
     async def keep(self, claim: Claim, provider: str, scope: Scope, receive: Receive) -> None:

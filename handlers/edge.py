@@ -13,9 +13,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from handlers.problems import Problem, decide_problem, not_found
-from service import metrics
+from service import metrics, tracing
+from service.ids import BadId, read, show
+from service.tracing import Traceparent, read_traceparent
 
 log = structlog.get_logger()
 
@@ -38,14 +41,25 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, send)
-        try:
-            await self._app(scope, receive, request.send)
-        except ClientDisconnect:
-            request.status = _CLIENT_GONE
-        except Exception as error:
-            await request.fail(error, receive)
-        finally:
-            request.finish()
+        # The task may be that of the connection's last request, or a copy of it.
+        clear_contextvars()
+        given = read_traceparent(_header(scope, b"traceparent"))
+        with (
+            _span(scope, given) as span,
+            tracing.inside(span.traceparent or given or tracing.new_traceparent()) as trace,
+        ):
+            bind_contextvars(request_id=request.id, trace_id=trace.trace_id)
+            try:
+                await self._app(scope, receive, request.send)
+            except ClientDisconnect:
+                request.status = _CLIENT_GONE
+            except Exception as error:
+                await request.fail(error, receive)
+            finally:
+                request.finish()
+                span.rename(f"{scope['method']} {_route(scope)}")
+                span.set(http_status=request.status, request_id=request.id)
+                clear_contextvars()
 
 
 async def answer_problem(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,28 +95,52 @@ class _Request:
 
     def finish(self) -> None:
         route = _route(self._scope)
+        seconds = time.perf_counter() - self._began
         metrics.REQUESTS.labels(route, str(self.status)).inc()
+        # A stream's status says how it began; why it has ended is told beside it.
+        ended = self._scope["state"].get("ended")
+        if ended is None:
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         if not self._scope["path"].startswith(_QUIET):
-            # A stream's status says how it began; why it has ended is told beside it.
-            ended = self._scope["state"].get("ended")
-            more = {} if ended is None else {"ended": ended}
+            more = _job_of(self._scope, route) | ({} if ended is None else {"ended": ended})
             log.info(
                 "request.handled",
                 request_id=self.id,
                 method=self._scope["method"],
                 route=route,
                 status=self.status,
-                seconds=round(time.perf_counter() - self._began, 4),
+                seconds=round(seconds, 4),
                 **more,
             )
 
 
 def _given_id(scope: Scope) -> str | None:
+    text = _header(scope, b"x-request-id")
+    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
     for name, value in scope["headers"]:
-        if name == b"x-request-id":
+        if name == wanted:
             text: str = value.decode("latin-1")
-            return text if _REQUEST_ID.fullmatch(text) else None
+            return text
     return None
+
+
+def _span(scope: Scope, given: Traceparent | None) -> tracing.Span:
+    if not tracing.is_recording() or scope["path"].startswith(_QUIET):
+        return tracing.NO_SPAN
+    return tracing.span(scope["method"], given, kind="server")
+
+
+def _job_of(scope: Scope, route: str) -> dict[str, str]:
+    """Return which job a request was about, as far as its path says so."""
+    if not route.startswith("/v1/jobs/{id}"):
+        return {}
+    try:
+        return {"job_id": show("job", read("job", scope["path_params"]["id"]))}
+    except (BadId, KeyError):
+        return {}
 
 
 def _route(scope: Scope) -> str:

@@ -37,7 +37,7 @@ class Events:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.streams = Streams(service.settings.events, lambda: service.endings.released)
+        self.streams = Streams(service.settings.events, lambda: service.endings.released, service.limits)
 
     async def of_account(self, request: Request) -> Response | EventStream:
         """Show what happened to anything of the account."""
@@ -82,6 +82,9 @@ class Events:
         else:
             number = max(await self._number(job, "cursor", cursor), await self._number(job, "after", after))
         if streaming:
+            if job.ended and not await self._service.reading.list_events(job.id, number, 1):
+                # Nothing comes any more, also where the last events are not kept.
+                number = job.last_event
             return self._stream_job(job, number)
         rows = await self._service.reading.list_events(job.id, number, limit + 1)
         return JSONResponse(page([(str(row["data"]["sequence"]), row) for row in rows], limit), headers=_VARY)

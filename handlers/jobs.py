@@ -9,17 +9,21 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from handlers.accept import asks_for_json
 from handlers.auth import account_of
 from handlers.bodies import read_body, read_json, told_length
+from handlers.places import limits_of
 from handlers.problems import Problem, invalid, not_found
 from handlers.query import MAX_WAIT, Query, page, read_flag, read_path_id, read_seconds, read_time
+from handlers.waiting import while_connected
 from service.app import Service
 from service.engine.commands import cancel, retry
 from service.engine.copies import copy_job, read_copy_request
+from service.engine.deleting import delete_job
 from service.engine.idempotency import Taken, digest_request
 from service.engine.intake import find_more_mistakes, take_in
 from service.engine.links import make_link
@@ -35,7 +39,6 @@ _LINK_SECONDS, _SHORTEST, _LONGEST = 300, 60, 604_800
 _BIG = 256 * 1024  # bytes
 _COPIES = 3
 _BODIES_AT_ONCE = 4  # of the largest size
-_READ_SECONDS = 120
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
 
@@ -50,16 +53,19 @@ class Jobs:
     async def create(self, request: Request) -> Response:
         """Take a job in: 202 once it is committed."""
         account = await account_of(self._service, request)
+        Query(request).end()
         key = _idempotency_key(request)
         async with self._room_for(request):
             given, wanted, digest = await self._read(request)
         if isinstance(wanted, list):
             raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
-        taken = await take_in(self._service.context, account, wanted, key=key, digest=digest)
+        limits = limits_of(request.scope)
+        taken = await take_in(self._service.context, account, wanted, key=key, digest=digest, limits=limits)
         return await self._accepted(taken, None if taken.replayed else [])
 
     async def _accepted(self, taken: Taken, outputs: list[Output] | None = None) -> Response:
         headers = {"Location": f"/v1/jobs/{show('job', taken.job.id)}"}
+        structlog.contextvars.bind_contextvars(job_id=show("job", taken.job.id))
         if taken.replayed:
             headers["Idempotency-Replayed"] = "true"
         outputs = await self._reading.list_outputs(taken.job.id) if outputs is None else outputs
@@ -73,11 +79,7 @@ class Jobs:
         return self._bodies.reserve(told * _COPIES) if told > _BIG else nullcontext()
 
     async def _read(self, request: Request) -> tuple[Any, Any, bytes]:
-        try:
-            async with asyncio.timeout(_READ_SECONDS):
-                body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
-        except TimeoutError:
-            raise Problem(408, "too_slow", f"the body did not arrive within {_READ_SECONDS} s") from None
+        body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
         given = await read_json(body)
         # Checking megabytes of base64 would hold up everybody else on this loop.
         providers = self._service.context.providers
@@ -94,7 +96,11 @@ class Jobs:
         query.end()
         preferred = _prefer_wait(request)
         seconds = preferred if wait is None else wait
-        job = await self._reading.wait(account, job_id, seconds) if seconds else await self._own(account, job_id)
+        if seconds:
+            # One that was hung up on would keep the account's place until its time is over.
+            job = await while_connected(request.receive, self._reading.wait(account, job_id, seconds))
+        else:
+            job = await self._own(account, job_id)
         if job is None:
             raise not_found("job")
         headers = {"Preference-Applied": f"wait={preferred}"} if preferred is not None and wait is None else {}
@@ -122,15 +128,25 @@ class Jobs:
     async def cancel(self, request: Request) -> Response:
         """Cancel a job."""
         account = await account_of(self._service, request)
+        Query(request).end()
         job = await cancel(self._service.context, account, read_path_id(request, "job"))
         return JSONResponse(await self._reading.show_job(job))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a job that has ended, and everything about it: 204."""
+        account = await account_of(self._service, request)
+        Query(request).end()
+        await delete_job(self._service.context, account, read_path_id(request, "job"))
+        return Response(status_code=204)
 
     async def retry(self, request: Request) -> Response:
         """Begin the next run of a failed or canceled job."""
         account = await account_of(self._service, request)
         job_id = read_path_id(request, "job")
+        Query(request).end()
         accept = await _read_acceptance(request)
-        job = await retry(self._service.context, account, job_id, accept_second_charge=accept)
+        limits = limits_of(request.scope)
+        job = await retry(self._service.context, account, job_id, accept_second_charge=accept, limits=limits)
         return JSONResponse(await self._reading.show_job(job), 202, {"Location": f"/v1/jobs/{show('job', job.id)}"})
 
     async def copy(self, request: Request) -> Response:
@@ -141,14 +157,15 @@ class Jobs:
         job = await self._own(account, job_id)
         if job is None:
             raise not_found("job")
+        Query(request).end()
         given = await read_json(await read_body(request.scope, request.receive, _BIG))
         wanted = read_copy_request(given)
         if isinstance(wanted, list):
             raise invalid(*wanted)
         digest = digest_request({"copy_of": show("job", job_id), "body": given})
-        return await self._accepted(
-            await copy_job(self._service.context, account, job_id, wanted, key=key, digest=digest)
-        )
+        limits = limits_of(request.scope)
+        taken = await copy_job(self._service.context, account, job_id, wanted, key=key, digest=digest, limits=limits)
+        return await self._accepted(taken)
 
     async def callbacks(self, request: Request) -> Response:
         """List what the provider sent for a job, redacted, with each verdict."""

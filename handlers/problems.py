@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import asyncpg
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,10 +15,12 @@ from service.callbacks.inbox import InboxUnavailableError
 from service.crypto import UndecryptableError
 from service.db.pool import DATABASE_AWAY
 from service.engine.commands import NoSuchJobError, NotPossibleError
-from service.engine.idempotency import KeyBusyError, KeyReusedError
+from service.engine.idempotency import JobDeletedError, KeyBusyError, KeyReusedError
 from service.engine.intake import InvalidRequestError
+from service.events.feed import EventGoneError
 from service.events.recovery import NoSuchDeliveryError, NotDeliverableError
 from service.events.subscriptions import SubscriptionRefusedError
+from service.limits import TooManyError
 from service.outputs.errors import OutputError
 from service.providers.contract import Mistake
 
@@ -30,10 +33,15 @@ TITLES = {
     "not_found": "There is no such thing",
     "method_not_allowed": "This is not done here",
     "body_too_large": "The body is too large",
+    "head_too_large": "The request line and the headers are too large",
     "too_slow": "The body did not arrive in time",
     "idempotency_key_reused": "The idempotency key stands for another request",
     "idempotency_key_busy": "A request with this idempotency key is still being worked on",
+    "job_deleted": "The job of this idempotency key is deleted",
     "already_ended": "The job has ended",
+    "not_ended": "The job has not ended",
+    "being_copied": "A copy of the job is under way",
+    "event_gone": "The event is not kept any more",
     "not_retryable": "The job can't be retried",
     "second_charge": "The job may be charged twice",
     "input_gone": "The job's input is gone",
@@ -49,6 +57,10 @@ TITLES = {
     "subscription_stopped": "The subscription takes nothing",
     "too_many_streams": "Streams are open already",
     "too_many_tests": "Tests are under way",
+    "too_many_requests": "The account makes requests faster than it may",
+    "too_many_requests_at_once": "The account has as many requests under way as it may",
+    "too_many_jobs": "The account submits jobs faster than it may",
+    "too_many_open_jobs": "The account has as many open jobs as it may",
     "unavailable": "The service can't do this right now",
     "internal": "Something went wrong on our side",
 }
@@ -59,9 +71,17 @@ EXPLANATIONS = {
     "not_found": "It does not exist, or it belongs to another account.",
     "method_not_allowed": "`Allow` names the methods of this route.",
     "body_too_large": "Send less; the limit is a setting of the service.",
+    "head_too_large": "Ask for less in the query, or send fewer headers. The connection is closed.",
     "too_slow": "Send the body at once; nothing of it was kept.",
     "idempotency_key_reused": "The key was used with another body in the last 24 hours. Use a new key for a new request.",
     "idempotency_key_busy": "Repeat the request in a moment, with the same key.",
+    "job_deleted": "The request was taken in before, and its job was deleted since. Nothing is submitted, for it might be paid "
+    "for twice. If you want it again, send it with a new key.",
+    "not_ended": "Only a job that has ended is deleted. Cancel it first, with `POST /v1/jobs/{id}/cancel`.",
+    "being_copied": "The copy may take its outputs from the job. Delete it once the copy has ended, or cancel the copy.",
+    "event_gone": "Events are kept for as long as the operator has set. Read on from the first one that is kept, with "
+    "`?after=start`, and look at the jobs themselves for what happened before: `GET /v1/jobs`. A delivery of such an event "
+    "can't be sent again.",
     "already_ended": "A terminal state never changes within a run.",
     "not_retryable": "Only a failed or canceled job begins another run.",
     "second_charge": 'The last submit may have run. Send `{"accept_second_charge": true}` to pay for it again if it did.',
@@ -78,6 +98,14 @@ EXPLANATIONS = {
     "`Retry-After` seconds.",
     "too_many_tests": "A test waits for an endpoint, so few run at once: one of a subscription, four of an account. Repeat the "
     "request after `Retry-After` seconds.",
+    "too_many_requests": "Repeat the request after `Retry-After` seconds. `RateLimit` tells with every answer how many are "
+    "left. A stream of events, a webhook or `?wait=` ask for less than polling does.",
+    "too_many_requests_at_once": "Long polls count, streams of events do not. Wait for the answer to one, or repeat the "
+    "request after `Retry-After` seconds.",
+    "too_many_jobs": "Submits, copies and retries count; as many may come at once as are allowed in a minute, and they come "
+    "back evenly. Nothing was stored: repeat the request after `Retry-After` seconds, with the same `Idempotency-Key`.",
+    "too_many_open_jobs": "Wait until one has ended, or cancel one. Nothing was stored. Nobody knows when a job ends: "
+    "`Retry-After` is when it is worth another try.",
     "subscription_of_jobs": "It was made by jobs that name its URL as their `webhook`. It can be disabled, enabled, tested and "
     "deleted; what is delivered to it is said by the jobs, and it is signed with the account's own secret, "
     "`/v1/account/webhook-secret`. For more make a subscription of your own with the same URL.",
@@ -109,8 +137,13 @@ class Problem(Exception):  # noqa: N818 - it is the answer, not only an error
         self.errors, self.headers = list(errors), dict(headers or {})
 
     def response(self, request_id: str) -> Response:
+        """Return the answer."""
+        body = json.dumps(self.document(request_id), ensure_ascii=True)
+        return Response(body, self.status, self.headers, "application/problem+json")
+
+    def document(self, request_id: str) -> dict[str, Any]:
         """Return the problem document."""
-        document: dict[str, Any] = {
+        return {
             "type": f"/problems/{self.code}",
             "title": TITLES[self.code],
             "status": self.status,
@@ -119,8 +152,6 @@ class Problem(Exception):  # noqa: N818 - it is the answer, not only an error
             "request_id": request_id,
             "errors": [mistake_json(mistake) for mistake in self.errors],
         }
-        body = json.dumps(document, ensure_ascii=True)
-        return Response(body, self.status, self.headers, "application/problem+json")
 
 
 def mistake_json(mistake: Mistake) -> dict[str, Any]:
@@ -158,6 +189,8 @@ def decide_problem(error: Exception) -> Problem:
             return not_found("job")
         case NoSuchDeliveryError():
             return not_found("delivery")
+        case TooManyError(code=code, detail=detail, retry_after=seconds, headers=headers):
+            return Problem(429, code, detail, headers={"Retry-After": str(seconds), **headers})
     return _decide_conflict(error) or _decide_trouble(error)
 
 
@@ -165,6 +198,10 @@ def _decide_conflict(error: Exception) -> Problem | None:
     match error:
         case KeyReusedError():
             return Problem(422, "idempotency_key_reused", "Idempotency-Key: it was used with another body")
+        case JobDeletedError():
+            return Problem(410, "job_deleted", "Idempotency-Key: the job that it stands for has been deleted")
+        case EventGoneError():
+            return Problem(410, "event_gone", str(error))
         case KeyBusyError():
             return Problem(
                 409,
@@ -187,6 +224,8 @@ def _decide_trouble(error: Exception) -> Problem:
             return unavailable("the callback could not be stored")
         case UndecryptableError():
             return unavailable("the secret can't be read: GENRELAY_SECRET_KEY lacks the key that it was encrypted with")
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return unavailable("another request holds what this one needs")
     if isinstance(error, DATABASE_AWAY):
         return unavailable("the database is away")
     return Problem(500, "internal", "it was logged under this request's id")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from handlers.heads import BoundedHeads
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(BoundedHeads):
     """Puts `abort` into each request's state, which ends its connection at once.
 
     An ordinary close waits until the client has taken what lies in the buffers; one that never reads would keep them.
@@ -31,6 +34,10 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope["http_version"] == "1.0":
             # uvicorn has no other way to have a cycle of one's own.
             self.cycle.__class__ = _OldCycle
+        leaving = getattr(self.server_state, "leaving", None)
+        if self.cycle is not None and leaving is not None and leaving.begun:
+            # Said in the answer, so that the client's next request goes to whoever stays.
+            self.cycle.keep_alive = False
 
     def abort(self) -> None:
         """Forget what has not been sent, the kernel's share included, and reset the connection."""
@@ -38,6 +45,18 @@ class Protocol(HttpToolsProtocol):
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
+
+
+def is_busy(connection: Any) -> bool:
+    """Whether a connection has a request under way."""
+    return connection.cycle is not None and not connection.cycle.response_complete
+
+
+def close_after_answers(connections: Iterable[Any]) -> None:
+    """Close each of these connections of uvicorn's after the answer to what it has under way; idle ones are left alone."""
+    for connection in connections:
+        if is_busy(connection):
+            connection.cycle.keep_alive = False
 
 
 class _OldCycle(RequestResponseCycle):

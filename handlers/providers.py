@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from handlers.auth import account_of
+from handlers.query import Query
 from service.app import Service
 from service.providers.contract import Provider
 
@@ -21,6 +22,7 @@ class Providers:
     async def list(self, request: Request) -> Response:
         """List all providers; `available` tells whether this service has a key."""
         await account_of(self._service, request)
+        Query(request).end()
         data = [self._show(provider) for provider in self._service.context.providers.values()]
         return JSONResponse({"data": data, "next_cursor": None, "has_more": False})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,17 +16,19 @@ from service.providers.contract import Mistake
 
 T = TypeVar("T")
 MAX_WAIT = 60  # seconds
+_MOST_PARAMETERS = 100
 
 
 class Query:
     """A request's query; `end` raises all mistakes that were found on the way."""
 
     def __init__(self, request: Request) -> None:
-        self._given = dict(request.query_params)
-        self._mistakes: list[Mistake] = []
-        for name in self._given:
-            if len(request.query_params.getlist(name)) > 1:
-                self._mistakes.append(Mistake(_printable(name), "given more than once"))
+        given = request.query_params.multi_items()
+        if len(given) > _MOST_PARAMETERS:
+            raise invalid(Mistake("query", f"must have {_MOST_PARAMETERS} parameters at most", str(len(given))))
+        self._given = dict(given)
+        times = Counter(name for name, _ in given)
+        self._mistakes = [Mistake(_printable(name), "given more than once") for name in times if times[name] > 1]
 
     def take(self, name: str, parse: Callable[[str], T], rule: str) -> T | None:
         """Return a parameter parsed, None when it is absent or wrong."""

@@ -15,10 +15,12 @@ from uuid import UUID
 from starlette.types import Receive, Scope, Send
 
 from config.settings import EventSettings
+from handlers.places import leave_place
 from handlers.problems import Problem, unavailable
 from handlers.sse import COMMENT, START, Line, Reason, chunks
 from service import metrics
 from service.events.feed import Follower, StoppingError, Told, UnknownEventError
+from service.limits import RequestLimits
 
 Follow = Callable[[], AbstractAsyncContextManager[Follower]]
 
@@ -26,8 +28,9 @@ Follow = Callable[[], AbstractAsyncContextManager[Follower]]
 class Streams:
     """The streams of one process, so many in all and so many of an account. stopping: whether the process is about to end."""
 
-    def __init__(self, settings: EventSettings, stopping: Callable[[], bool]) -> None:
+    def __init__(self, settings: EventSettings, stopping: Callable[[], bool], requests: RequestLimits) -> None:
         self.settings = settings
+        self.requests = requests
         self.stopping = stopping
         self.open = 0
         self._of: Counter[UUID] = Counter()
@@ -84,6 +87,8 @@ class EventStream:
         """Answer a request."""
         try:
             with self._streams.place(self._account_id):
+                # From here on it counts among the streams, not among the requests.
+                leave_place(scope, self._streams.requests)
                 async with self._follow() as follower:
                     await self._answer(follower, scope, receive, send)
         except UnknownEventError:

@@ -159,7 +159,8 @@ class Subscriptions:
         since = read_since(await _read_document(request))
         if found.disabled_at is not None:
             raise NotDeliverableError("it is disabled; enable it first")
-        count = await recover(self._pool, found, since)
+        kept = self._service.settings.retention.deliveries_seconds
+        count = await recover(self._pool, found, since, kept=kept)
         self._service.context.nearby.tell_of_events()
         return JSONResponse({"recovered": count}, 202)
 

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from handlers.auth import account_of
 from handlers.bodies import read_body, read_json
 from handlers.problems import Problem, invalid, unavailable
+from handlers.query import Query
 from service.app import Service
 from service.webhook_checks import CheckBusyError, WebhookChecks, read_check_request
 
@@ -25,6 +26,7 @@ class MakeWebhookCheck:
         503 from a service that is about to stop: nobody may take the jobs up.
         """
         account = await account_of(self._service, request)
+        Query(request).end()
         given = await read_json(await read_body(request.scope, request.receive, 64 * 1024))
         asked = read_check_request(given, self._service.context.providers)
         if isinstance(asked, list):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from typing import Literal
+from uuid import UUID
 
 import structlog
 
 from config.loading import unknown_variables
+from config.scrubbing import hide, secrets_of
 from config.settings import OutputSettings, Settings
 from service import metrics
 from service.accounts import Accounts
 from service.callbacks.inbox import Inbox
+from service.collector import sent_spans
 from service.configured import configured_providers, make_keyring
 from service.crypto import Keyring
 from service.db.opening import check_schema, database
@@ -40,6 +44,8 @@ from service.events.sinks.channel import SinkChannel, sink_clients
 from service.events.trying import AT_ONCE, Trials
 from service.events.webhooks import WebhookChannel, delivery_client
 from service.ids import new_uuid
+from service.leaving import Leaving
+from service.limits import RequestLimits
 from service.net import GuardPolicy, guarded_client
 from service.net.calls import provider_client
 from service.net.lookups import Lookups
@@ -72,6 +78,8 @@ class Service:
     feed: Feed
     reading: Reading
     engine: Engine | None
+    leaving: Leaving = field(default_factory=Leaving)
+    limits: RequestLimits = field(default_factory=RequestLimits)
 
 
 @asynccontextmanager
@@ -80,12 +88,16 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
 
     Raises MigrationsPendingError, EmbeddedUnavailableError, and what asyncpg raises when the database can't be reached.
     """
+    hide(secrets_of(settings))
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(sent_spans())
         dsn = await stack.enter_async_context(database(settings))
         await check_schema(settings, dsn)
         pool = await open_pool(dsn, silence=settings.engine.heartbeat_seconds, source=settings.public_url or "genrelay")
         stack.push_async_callback(pool.close)
         service = await _compose(stack, settings, role, pool, dsn)
+        metrics.BUILD.labels(version("genrelay")).set(1)
+        metrics.ROLE.labels(role).set(1)
         _say_what_is_missing(settings)
         yield service
         log.info("service.stopping", role=role)
@@ -196,6 +208,7 @@ def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliver
         endings.heard(ended)
 
     listener.channels = {"genrelay_feed": heard_of_feed, "genrelay_line": context.gates.heard}
+    listener.channels["genrelay_erased"] = lambda said: hub.drop(UUID(said))
     listener.on_open = [endings.wake_all, hub.look, context.gates.look_anew]
     if deliverer is not None:
         listener.channels["genrelay_deliveries"] = lambda _: deliverer.kick()

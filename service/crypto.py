@@ -25,9 +25,10 @@ class Keyring:
         if not secrets:
             raise ValueError("a keyring needs at least one secret")
         self.callback_keys = [_derive(secret, b"callback tokens") for secret in secrets]
-        self._fernet = MultiFernet(
-            [Fernet(base64.urlsafe_b64encode(_derive(secret, b"secrets at rest"))) for secret in secrets]
-        )
+        # What the database may know of a key: which one it was.
+        self.fingerprints = [_derive(secret, b"fingerprint")[:8] for secret in secrets]
+        self._fernets = [Fernet(base64.urlsafe_b64encode(_derive(secret, b"secrets at rest"))) for secret in secrets]
+        self._fernet = MultiFernet(self._fernets)
 
     def __repr__(self) -> str:
         return f"Keyring({len(self.callback_keys)} keys)"
@@ -42,3 +43,13 @@ class Keyring:
             return self._fernet.decrypt(token).decode()
         except InvalidToken as error:
             raise UndecryptableError("encrypted with a key that is not in GENRELAY_SECRET_KEY any more") from error
+
+    def number_of(self, token: bytes) -> int | None:
+        """Return the number of the key that something was encrypted with, from 1 on; None when it is not among ours."""
+        for number, fernet in enumerate(self._fernets, 1):
+            try:
+                fernet.decrypt(token)
+            except InvalidToken:
+                continue
+            return number
+        return None

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils
 import uuid_utils.compat
 from typeid import TypeID
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BadId(ValueError):  # noqa: N818 - read where it is raised: "raise BadId"
@@ -19,6 +22,11 @@ class BadId(ValueError):  # noqa: N818 - read where it is raised: "raise BadId"
 def new_uuid() -> UUID:
     """Return a new UUIDv7."""
     return uuid_utils.compat.uuid7()
+
+
+def first_id(time: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment: what was made before it has a smaller one."""
+    return UUID(int=max(0, (time - EPOCH) // timedelta(milliseconds=1)) << 80)
 
 
 def show(prefix: str, uuid: UUID) -> str:

@@ -20,6 +20,13 @@ JOBS_CREATED = Counter("genrelay_jobs_created_total", "Jobs accepted.", ["provid
 JOBS_ENDED = Counter(
     "genrelay_jobs_ended_total", "Runs of jobs that ended, by how.", ["provider", "operation", "status", "test"]
 )
+JOB_SECONDS = Histogram(
+    "genrelay_job_duration_seconds",
+    "How long jobs took from the moment they were accepted to the end of a run; test jobs are left out, and a retry counts from"
+    " the first beginning.",
+    ["provider", "operation", "status"],
+    buckets=(1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 43_200, 86_400),
+)
 SUBMITS = Counter(
     "genrelay_submits_total", "Submits by what became of them.", ["provider", "operation", "outcome", "test"]
 )
@@ -27,6 +34,18 @@ CALLBACKS_JUDGED = Counter(
     "genrelay_callbacks_judged_total",
     "Callbacks by their verdict; `mock` is that of test jobs.",
     ["provider", "verdict"],
+)
+PROVIDER_CALLS = Counter(
+    "genrelay_provider_calls_total",
+    "Calls to providers, `submit` or `look_up`, by what came of them: the class of the answer's status (`2xx`, …; `429` apart), "
+    "`not_sent` when nothing reached the provider, `answer_lost` when no whole answer came, `canceled` when broken off.",
+    ["provider", "operation", "call", "outcome"],
+)
+PROVIDER_CALL_SECONDS = Histogram(
+    "genrelay_provider_call_duration_seconds",
+    "How long calls to providers took, however they ended.",
+    ["provider", "call"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 180, 300),
 )
 TASKS = Counter("genrelay_tasks_total", "Tasks by how they ended.", ["task", "outcome"])
 TASK_SECONDS = Histogram("genrelay_task_duration_seconds", "How long tasks took.", ["task"])
@@ -45,6 +64,12 @@ DESTINATION_EVENTS = Counter(
     "genrelay_destination_events_total",
     "Destinations that began to fail (`destination.failing`), or that took something again (`destination.recovered`).",
     ["type"],
+)
+PURGED = Counter("genrelay_purged_total", "Rows that housekeeping has deleted, by what they were.", ["kind"])
+HOUSEKEEPING_SUCCESS = Gauge(
+    "genrelay_housekeeping_last_success_timestamp_seconds",
+    "When this process last went through a round of housekeeping, or found another one at it; 0 if it has not yet: take the"
+    " maximum.",
 )
 SPOOLED = Counter(
     "genrelay_spooled_total",
@@ -79,6 +104,19 @@ LISTENER_LOST = Counter("genrelay_listener_lost_total", "Connections of the list
 FOLLOWERS = Gauge("genrelay_event_followers", "Followers of the feed (streams of events) in this process.")
 FOLLOWERS_CUT = Counter("genrelay_event_followers_cut_total", "Followers that were cut off because they were too slow.")
 REQUESTS = Counter("genrelay_http_requests_total", "Requests by route and status.", ["route", "status"])
+REQUEST_SECONDS = Histogram(
+    "genrelay_http_request_duration_seconds",
+    "How long requests took until their answers were sent, streams left out; one that waits for a job's end (`wait`) takes as"
+    " long as it was asked to.",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+)
+REQUESTS_LIMITED = Counter(
+    "genrelay_requests_limited_total",
+    "Requests that were refused because a limit of their account was reached (docs/settings.md, `limits`), or because too many"
+    " unknown keys were tried (`unknown_keys`).",
+    ["limit"],
+)
 STREAMS = Gauge("genrelay_streams", "Streams of events (SSE) that this process has open.")
 STREAMS_ENDED = Counter(
     "genrelay_streams_ended_total",
@@ -86,6 +124,36 @@ STREAMS_ENDED = Counter(
     " too `slow` or is `gone`, the `database` was away, or an `error` of ours. All but the first are resumed by their clients.",
     ["reason"],
 )
+QUEUE_DEPTH = Gauge(
+    "genrelay_queue_depth",
+    "Pieces of work that are due and not begun, by task: `submit`, `look_up` and `copy` are jobs, `settle` callbacks without a"
+    " verdict, `deliver` deliveries to endpoints that are not left alone, `place` events without a place in the feed. Counted"
+    " up to 10,000 (of jobs, the 10,000 that are due for longest). Every worker counts all of them, every 15 s: take the maximum,"
+    " not the sum.",
+    ["task"],
+)
+QUEUE_AGE = Gauge(
+    "genrelay_queue_oldest_age_seconds",
+    "For how long the oldest due piece of work has been overdue, 0 when none is due; counted like genrelay_queue_depth.",
+    ["task"],
+)
+DEAD_LETTERS_WAITING = Gauge(
+    "genrelay_dead_letters_waiting",
+    "Tasks that were given up and not tried again, up to 10,000; counted like genrelay_queue_depth.",
+)
+POOL_CONNECTIONS = Gauge(
+    "genrelay_pool_connections",
+    "Connections to the database, by what they do; `free` ones are not open yet. The pool `inbox` is that of callbacks.",
+    ["pool", "state"],
+)
+POOL_WAIT_SECONDS = Histogram(
+    "genrelay_pool_wait_seconds",
+    "How long was waited for a connection to the database, its making included.",
+    ["pool"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+BUILD = Gauge("genrelay_build_info", "The version that runs; always 1.", ["version"])
+ROLE = Gauge("genrelay_process_role_info", "What this process does; always 1.", ["role"])
 ENGINE_HEALTHY = Gauge("genrelay_engine_healthy", "1 while every worker of this process is running.")
 LINE_WAITING = Gauge(
     "genrelay_line_waiting",

@@ -6,33 +6,50 @@ import asyncio
 import os
 import resource
 import signal
+import socket
+from contextlib import suppress
 from types import FrameType
 
 import structlog
 import uvicorn
 import uvloop
+from uvicorn.server import ServerState
 
 from config.settings import Settings
 from handlers.app import make_app
-from handlers.protocol import Protocol
+from handlers.protocol import Protocol, close_after_answers, is_busy
 from service import points
 from service.app import Role, Service, running_service
-from service.engine.worker import Engine
+from service.leaving import Leaving
+from service.net.listening import take_no_more
 
 log = structlog.get_logger()
 
-_GRACE_SECONDS = 30
+# The longest request: the check of a bucket, or a twin with the same Idempotency-Key, waits 50 s at most.
+_GRACE_SECONDS = 60
+# Who has connected and not asked yet, or has an idle connection and asks in this moment, is still answered.
+_LAST_CALL_SECONDS, _LOOK_SECONDS = 0.5, 0.05
 _FILES = 65_536
 
 
+class _State(ServerState):
+    """What uvicorn's server and its connections share, and whether the process leaves."""
+
+    def __init__(self, leaving: Leaving) -> None:
+        super().__init__()
+        self.leaving = leaving
+
+
 class _Server(uvicorn.Server):
-    """uvicorn, with a word to whoever waits when it is told to stop."""
+    """uvicorn, with a way out on which no request is lost."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
+        self.server_state = _State(service.leaving)
         self._service = service
         self._loop = asyncio.get_running_loop()
-        self._draining: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
+        self._winding_down: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, and say where."""
@@ -44,26 +61,52 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Finish the work under way, which may take minutes, and go on taking callbacks meanwhile; a second signal hurries."""
-        engine = self._service.engine
-        if engine is None:
-            self._leave(sig, frame)
-        else:
-            # A signal handler runs between any two lines of Python; the loop is woken for the rest.
-            self._loop.call_soon_threadsafe(self._drain, engine, sig)
+        # A signal handler runs between any two lines of Python; the loop is woken for the rest.
+        self._loop.call_soon_threadsafe(self._leave, sig)
 
-    def _drain(self, engine: Engine, sig: int) -> None:
-        if self._draining is None:
+    def _leave(self, sig: int) -> None:
+        if self._winding_down is None:
             log.info("service.draining", role=self._service.role)
-            self._draining = asyncio.create_task(engine.stop())
-            self._draining.add_done_callback(lambda _: self._leave(sig, None))
-        else:
-            engine.hurry()
+            self._service.leaving.begin()
+            close_after_answers(self.server_state.connections)
+            self._winding_down = asyncio.create_task(self._wind_down())
+            self._winding_down.add_done_callback(lambda _: self._stop_serving(sig))
+            return
+        self._hurried.set()
+        if self._service.engine is not None:
+            self._service.engine.hurry()
+        # Only requests are waited for any more.
+        self.force_exit = self.should_exit
 
-    def _leave(self, sig: int, frame: FrameType | None) -> None:
+    async def _wind_down(self) -> None:
+        """Return when there is no more work under way, and whoever sends requests here has had the time to hear of it."""
+        engine = self._service.engine
+        await asyncio.gather(*[] if engine is None else [engine.stop()], self._linger())
+
+    async def _linger(self) -> None:
+        # Nobody sends requests to a worker.
+        seconds = 0.0 if self._service.role == "worker" else self._service.settings.http.linger_seconds
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), seconds)
+
+    def _stop_serving(self, sig: int) -> None:
         """Let long polls and streams go, then stop as uvicorn does."""
+        close_after_answers(self.server_state.connections)
         self._service.endings.release()
         self._service.feed.release()
-        super().handle_exit(sig, frame)
+        super().handle_exit(sig, None)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer who has just connected or asked, then stop as uvicorn does: it resets those connections."""
+        for server in self.servers:
+            for sock in server.sockets:
+                take_no_more(sock)
+        # What the kernel had accepted becomes a connection within a turn of the loop; what it had received, a request.
+        for _ in range(round(_LAST_CALL_SECONDS / _LOOK_SECONDS)):
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._hurried.is_set() or all(is_busy(each) for each in self.server_state.connections):
+                break
+        await super().shutdown(sockets)
 
 
 async def _serve(settings: Settings, role: Role) -> None:

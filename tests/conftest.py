@@ -25,7 +25,7 @@ settings.load_profile("timeless")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what starts many processes on one worker, one after another: side by side they would starve each other."""
     for item in items:
-        if item.path.parent.name in {"chaos", "cli", "demo"}:
+        if item.path.parent.name in {"chaos", "cli", "demo", "upgrading"}:
             item.add_marker(pytest.mark.xdist_group("processes"))
 
 

@@ -1,4 +1,8 @@
-"""One real PostgreSQL per test run, and a fresh database per test, copied from a migrated template."""
+"""One real PostgreSQL per test run, and a fresh database per test, copied from a migrated template.
+
+It is the embedded one, or another version's: `GENRELAY_TEST_POSTGRES` names the folder of its programs, such as
+`/usr/lib/postgresql/15/bin`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import pytest
 
 from service.db.embedded import EmbeddedServer
 from service.db.migrate import migrate
+from tests.db.servers import running
 
 TEMPLATE = "genrelay_template"
 
@@ -28,17 +33,35 @@ def dsn_of(server_dsn: str, database: str) -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedServer]:
     """A running server of this test run's own, with a migrated template in it."""
-    with tempfile.TemporaryDirectory(prefix="genrelay-test-", dir=_in_memory(), ignore_cleanup_errors=True) as folder:
-        server = EmbeddedServer(Path(folder))
-        server.start()
-        try:
+    with tempfile.TemporaryDirectory(
+        prefix="genrelay-test-", dir=folder_in_memory(), ignore_cleanup_errors=True
+    ) as folder:
+        programs = os.environ.get("GENRELAY_TEST_POSTGRES")
+        with _embedded(Path(folder)) if programs is None else _another(Path(programs), Path(folder)) as server:
             asyncio.run(_make_template(server.dsn))
             yield server
-        finally:
-            server.stop()
 
 
-def _in_memory() -> str | None:
+@contextlib.contextmanager
+def _embedded(folder: Path) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _another(programs: Path, folder: Path) -> Iterator[EmbeddedServer]:
+    folder.chmod(0o755)
+    with running(programs, folder) as dsn:
+        server = EmbeddedServer(folder)
+        server.dsn = dsn
+        yield server
+
+
+def folder_in_memory() -> str | None:
     """Return a folder in memory, where this machine has one: a database is 300 files, made and thrown away per test."""
     shared = Path("/dev/shm")
     usable = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2**30
@@ -62,7 +85,9 @@ async def fresh_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.dsn)
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+        # PostgreSQL 14 knows no other strategy.
+        strategy = " STRATEGY FILE_COPY" if connection.get_server_version() >= (15,) else ""
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}{strategy}")
         yield dsn_of(postgres.dsn, name)
     finally:
         if connection.is_closed():  # the test restarted the server

@@ -18,6 +18,7 @@ from service.app import Service, running_service
 from service.demo.ports import is_free
 from service.demo.s3server import S3Server
 from service.sandbox import Sandbox, SandboxSettings
+from tests.contract import check_answer
 from tests.serving import serving, serving_sandbox
 
 API_KEY = "test-key-of-the-default-account"
@@ -95,9 +96,10 @@ def destination(s3: S3Server, bucket: str, **changes: Any) -> dict[str, Any]:
 
 
 def client_for(url: str, key: str = API_KEY) -> httpx.AsyncClient:
-    """Return a client of an account."""
+    """Return a client of an account, which holds every answer against the contract."""
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=70, trust_env=False)
+    hooks = {"response": [check_answer]}
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=70, trust_env=False, event_hooks=hooks)
 
 
 async def until(look: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:

@@ -29,7 +29,7 @@ class Verdict(StrEnum):
     mock: believed because of its token, for a test job. late: the run had ended. duplicate: the run was judged already.
     superseded: it belongs to an earlier attempt. malformed, unknown_event, foreign: unreadable, of a kind we don't know,
     about another task. unproven: it names a task for a submit whose outcome is unclear, and nothing ties that task to us.
-    abandoned: judging it raised again and again; a dead letter tells of it.
+    abandoned: judging it raised again and again; a dead letter tells of it. unknown_job: its job is deleted, or never was.
     """
 
     CONFIRMED = "confirmed"
@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     FOREIGN = "foreign"
     UNPROVEN = "unproven"
     ABANDONED = "abandoned"
+    UNKNOWN_JOB = "unknown_job"
 
 
 @dataclass(frozen=True, slots=True)

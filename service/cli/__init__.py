@@ -12,15 +12,19 @@ import sys
 import typer
 
 from service.cli import (
+    accounts,
     check_webhook,
     dead,
     deliveries,
     demo,
     destinations,
+    doctor,
     jobs,
     keys,
     listen,
+    openapi,
     running,
+    stored_secrets,
     subscriptions,
 )
 
@@ -33,8 +37,12 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(running.serve)
 app.command()(running.migrate)
+app.command()(doctor.doctor)
+app.command()(openapi.openapi)
 app.command()(running.sandbox)
 app.add_typer(keys.app, name="keys")
+app.add_typer(stored_secrets.app, name="secrets")
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(destinations.app, name="destinations")
 app.command()(destinations.check_bucket)

@@ -61,6 +61,7 @@ def explaining_the_database() -> Iterator[None]:
 
     from config.logging import scrub
     from service.db.embedded import EmbeddedUnavailableError
+    from service.db.migrate import MigrationBlockedError
     from service.db.opening import MigrationsPendingError
     from service.db.pool import DATABASE_AWAY
 
@@ -69,6 +70,8 @@ def explaining_the_database() -> Iterator[None]:
         yield
     except MigrationsPendingError as error:
         raise Failure(str(error), status=ExitStatus.MIGRATIONS_PENDING) from None
+    except MigrationBlockedError as error:
+        raise Failure(str(error), hint="end what is in the way, and run it again: nothing was applied") from None
     except EmbeddedUnavailableError as error:
         raise Failure(str(error), status=ExitStatus.USAGE) from None
     except ValueError as error:

@@ -118,6 +118,14 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
 
 
 @app.command()
+def delete(job_id: JobId, as_json: Json = False) -> None:
+    """Delete a job that has ended, and everything about it; objects in buckets stay. This can't be undone."""
+    with answering(as_json) as output:
+        open_service().call("DELETE", place("jobs", job_id))
+        output.show({"id": job_id, "deleted": True}, lambda _: f"{printable(job_id)} is deleted")
+
+
+@app.command()
 def retry(
     job_id: JobId,
     accept_second_charge: Annotated[

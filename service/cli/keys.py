@@ -24,7 +24,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown now and never again: only its digest is kept."""
-    from service.accounts import Accounts
+    from service.accounts import AccountErasedError, Accounts
     from service.cli.store import with_database
 
     async def work(pool: Pool) -> dict[str, str]:
@@ -34,7 +34,14 @@ def create(
     with answering(as_json) as output:
         if not account or "\0" in account or not account.isprintable():
             raise Failure("an account's name must be printable text")
-        output.show(with_database(work), _draw_new)
+        try:
+            made = with_database(work)
+        except AccountErasedError:
+            raise Failure(
+                f"the account {account} is being erased",
+                hint="Its name is free again once `genrelay accounts list` does not show it any more.",
+            ) from None
+        output.show(made, _draw_new)
 
 
 @app.command("list")
@@ -79,6 +86,7 @@ def _key_json(key: KeyInfo) -> dict[str, Any]:
         "account": key.account,
         "hint": key.hint,
         "created_at": moment(key.created_at),
+        "last_used_at": moment(key.last_used_at),
         "revoked_at": moment(key.revoked_at),
     }
 
@@ -93,7 +101,8 @@ def _draw_new(key: dict[str, str]) -> RenderableType:
 def _draw_list(keys: dict[str, Any]) -> RenderableType:
     from service.cli.drawing import table
 
-    drawn = table("id", "account", "begins with", "created", "revoked")
+    drawn = table("id", "account", "begins with", "created", "last used (to the hour)", "revoked")
     for key in keys["data"]:
-        drawn.add_row(key["id"], key["account"], key["hint"], key["created_at"], key["revoked_at"] or "")
+        used, revoked = key["last_used_at"] or "never", key["revoked_at"] or ""
+        drawn.add_row(key["id"], key["account"], key["hint"], key["created_at"], used, revoked)
     return drawn

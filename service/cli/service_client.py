@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from service.cli.failures import ExitStatus, Failure
+from service.cli.output import complain
 
 if TYPE_CHECKING:
     import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+_HINTS = {
+    "unauthorized": "GENRELAY_API_KEY must hold a key that `genrelay keys create` made.",
+    "event_gone": "Begin with the first one that is kept: start.",
+    "not_ended": "Cancel it first: `genrelay jobs cancel`.",
+}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LONGEST_KEY = 64 * 1024  # no header may be longer
 _SECONDS = 90.0  # longer than the longest long poll
+_PATIENCE = 60.0  # seconds that a command waits in all until the account's limits let it in
+_WAITED_FOR = {"too_many_requests", "too_many_requests_at_once", "too_many_jobs"}
 _SILENCE = 60.0  # seconds; a stream says every 15 that it is still there
 
 
@@ -54,7 +63,7 @@ class ServiceClient:
         import httpx
 
         try:
-            answer = self._http.request(method, path, params=params, json=body, headers=headers)
+            answer = self._ask(method, path, params=params, json=body, headers=headers)
         except httpx.TransportError as error:
             raise Failure(
                 f"the service at {self.url} can't be reached",
@@ -64,6 +73,18 @@ class ServiceClient:
         except (httpx.InvalidURL, UnicodeError):
             raise _wrong("GENRELAY_URL names no host that there can be") from None
         return _read(self.url, answer)
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Make a request, and make it again when the account has to wait for a while; nothing was done before that."""
+        left = _PATIENCE
+        while True:
+            answer = self._http.request(method, path, **request)
+            pause = _pause(answer)
+            if pause is None or pause > left:
+                return answer
+            left -= pause
+            complain(f"genrelay: the account's limit is reached; trying again in {pause} s")
+            time.sleep(pause)
 
     @contextmanager
     def stream(self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -86,6 +107,18 @@ class ServiceClient:
             raise _wrong("GENRELAY_URL names no host that there can be") from None
 
 
+def _pause(answer: httpx.Response) -> int | None:
+    """Return the seconds after which a request that was one too many can be made again; None for any other answer."""
+    if answer.status_code != 429:
+        return None
+    try:
+        said, seconds = answer.json(), int(answer.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    waits = isinstance(said, dict) and said.get("code") in _WAITED_FOR
+    return max(1, seconds) if waits else None
+
+
 def _read(url: str, answer: httpx.Response) -> Any:
     if answer.status_code == 204:
         return None
@@ -97,17 +130,16 @@ def _read(url: str, answer: httpx.Response) -> Any:
         return said
     if not isinstance(said, dict) or "title" not in said:
         raise Failure(f"{url} answered {answer.status_code} with something else than JSON; is it a genrelay?")
-    raise _problem(said)
+    raise _problem(said, answer.headers.get("retry-after") if answer.status_code == 429 else None)
 
 
-def _problem(said: dict[str, Any]) -> Failure:
+def _problem(said: dict[str, Any], retry_after: str | None = None) -> Failure:
     found = [mistake for mistake in said.get("errors") or () if isinstance(mistake, dict)]
-    unauthorized = said.get("code") == "unauthorized"
     return Failure(
         str(said["title"]),
         detail=None if said.get("detail") is None else str(said["detail"]),
         mistakes=[str(mistake.get("detail")) for mistake in found],
-        hint="GENRELAY_API_KEY must hold a key that `genrelay keys create` made." if unauthorized else None,
+        hint=_HINTS.get(str(said.get("code"))) if retry_after is None else f"Try again in {retry_after} seconds.",
         problem=said,
     )
 

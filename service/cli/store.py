@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from service.db.pool import Pool
 
 T = TypeVar("T")
+
+_FOLDER_HINT = (
+    "set GENRELAY_DATABASE_URL and GENRELAY_SECRET_KEY for a database of your own, or GENRELAY_DATA_DIR to a folder that"
+    " can be written to"
+)
 
 
 def read_settings() -> Settings:
@@ -29,7 +35,8 @@ def read_settings() -> Settings:
     except SettingsError as error:
         raise Failure("the settings can't be used", mistakes=str(error).splitlines(), status=ExitStatus.USAGE) from None
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", status=ExitStatus.USAGE) from None
+        hint = _FOLDER_HINT if error.errno in {errno.EACCES, errno.EROFS} else None
+        raise Failure(f"{error.filename}: {error.strerror}", hint=hint, status=ExitStatus.USAGE) from None
     except UnicodeDecodeError:
         raise Failure(
             f"{settings.data_dir}: the secret key in this folder is not text", status=ExitStatus.USAGE

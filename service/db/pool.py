@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import asyncpg
+from prometheus_client import Histogram
 from pydantic_core import from_json, to_json
+
+from service import metrics
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -53,6 +59,39 @@ async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=from_json)
 
 
+class _MeasuredPool(Pool):
+    """asyncpg's pool, which shows how many connections it has and observes each wait for one."""
+
+    _waits: Histogram | None = None
+
+    def measure(self, label: str) -> None:
+        """Show this pool's numbers under a label, in place of an earlier pool's of the same one."""
+        self._waits = metrics.POOL_WAIT_SECONDS.labels(label)
+        for state, count in _STATES.items():
+            metrics.POOL_CONNECTIONS.labels(label, state).set_function(partial(_count, ref(self), count))
+
+    async def _acquire(self, timeout: float | None) -> Any:
+        # Whoever asks for a connection, in whatever way, comes through here.
+        began = time.perf_counter()
+        try:
+            return await super()._acquire(timeout)  # type: ignore[misc]
+        finally:
+            if self._waits is not None:
+                self._waits.observe(time.perf_counter() - began)
+
+
+def _count(pool: ref[_MeasuredPool], count: Callable[[Pool], int]) -> float:
+    found = pool()
+    return 0.0 if found is None else float(count(found))
+
+
+_STATES: dict[str, Callable[[Pool], int]] = {
+    "idle": lambda pool: pool.get_idle_size(),
+    "in_use": lambda pool: pool.get_size() - pool.get_idle_size(),
+    "free": lambda pool: pool.get_max_size() - pool.get_size(),
+}
+
+
 async def open_pool(
     dsn: str, *, size: int = 16, name: str = "genrelay", silence: float = 12.0, source: str | None = None
 ) -> Pool:
@@ -69,10 +108,15 @@ async def open_pool(
         if connection.get_server_version() >= (17,):
             await connection.execute(f"SET transaction_timeout = '{round(silence * 2000)}ms'")
 
-    return await asyncpg.create_pool(
+    pool = _MeasuredPool(
         dsn,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
+        loop=None,
         min_size=1,
         max_size=size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
         timeout=5,
         command_timeout=60,
         init=set_up,
@@ -81,6 +125,8 @@ async def open_pool(
         | {"idle_in_transaction_session_timeout": f"{round(silence * 1000)}ms"}
         | ({"genrelay.source": source} if source else {}),
     )
+    pool.measure(name.removeprefix("genrelay").strip() or "main")
+    return await pool
 
 
 @asynccontextmanager

@@ -75,6 +75,7 @@ async def begin_attempt(context: Context, connection: Connection, job: Job, numb
         silence=context.silence,
         window=context.settings.submit.window_seconds,
         timeout=context.timeout(job.provider, is_call=is_call),
+        token_key=context.keyring.fingerprints[0],
     )
     return body
 

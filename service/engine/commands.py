@@ -11,12 +11,14 @@ import structlog
 
 from service.db.pool import Connection
 from service.db.sql import queries
+from service.engine.admission import admit
 from service.engine.context import Context
 from service.engine.ledger import Locked, lock, outputs_of, record
 from service.ids import show
 from service.jobs.errors import ErrorCode
 from service.jobs.lifecycle import RETRYABLE, Happening
 from service.jobs.model import Job
+from service.limits import Limits
 
 log = structlog.get_logger()
 
@@ -65,10 +67,13 @@ async def cancel(context: Context, account_id: UUID, job_id: UUID) -> Job:
     return after.job
 
 
-async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_second_charge: bool) -> Job:
+async def retry(
+    context: Context, account_id: UUID, job_id: UUID, *, accept_second_charge: bool, limits: Limits | None = None
+) -> Job:
     """Begin the next run of a failed or canceled job, from as far as the last one came.
 
-    If its destination was deleted, the one that has its name now is taken. Raises NoSuchJobError, NotPossibleError.
+    If its destination was deleted, the one that has its name now is taken. limits: as in `take_in`. Raises NoSuchJobError,
+    NotPossibleError, TooManyError.
     """
     async with context.transaction() as connection:
         locked = await lock_own(connection, account_id, job_id)
@@ -79,6 +84,7 @@ async def retry(context: Context, account_id: UUID, job_id: UUID, *, accept_seco
         locked = await _bind(connection, locked)
         job = locked.job
         happening, changes = await _decide_start(connection, locked, accept_second_charge)
+        await admit(connection, account_id, limits)
         after = await record(
             connection,
             locked,

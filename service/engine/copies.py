@@ -14,9 +14,10 @@ import structlog
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from service import metrics
+from service import metrics, tracing
 from service.db.pool import Connection
 from service.db.sql import queries
+from service.engine.admission import admit
 from service.engine.commands import NotPossibleError, lock_own
 from service.engine.context import Context
 from service.engine.idempotency import Taken, claim
@@ -26,6 +27,7 @@ from service.ids import new_uuid, show
 from service.jobs.lifecycle import COPY_BEGINS
 from service.jobs.model import Job, Output, read_job
 from service.jobs.request import Metadata
+from service.limits import Limits
 from service.providers.checking import STRICT, InputCheck
 from service.providers.contract import Mistake
 
@@ -65,11 +67,12 @@ async def copy_job(
     *,
     key: str | None = None,
     digest: bytes = b"",
+    limits: Limits | None = None,
 ) -> Taken:
     """Commit a job that stores the outputs of another one in another destination, or find the one that `key` stands for.
 
     digest: of the request's JSON and the job, for the comparison with the key's first use. Raises NoSuchJobError,
-    NotPossibleError, InvalidRequestError, KeyReusedError, KeyBusyError.
+    NotPossibleError, InvalidRequestError, KeyReusedError, KeyBusyError, TooManyError.
     """
     async with context.transaction() as connection:
         new_id = new_uuid()
@@ -79,6 +82,7 @@ async def copy_job(
                 return Taken(twin, replayed=True)
         original = (await lock_own(connection, account_id, job_id)).job
         _check_copyable(original, await outputs_of(connection, job_id))
+        await admit(connection, account_id, limits)
         job = await _insert(connection, new_id, original, request)
     metrics.JOBS_CREATED.labels(job.provider, job.operation, "false").inc()
     log.info("job.copied", job_id=show("job", job.id), copy_of=show("job", job_id), destination=job.destination)
@@ -107,6 +111,7 @@ async def _insert(connection: Connection, new_id: UUID, original: Job, request: 
         destination_id=destination["id"],
         metadata=request.metadata,
         new_webhook_id=new_uuid(),
+        traceparent=tracing.show_current(),
     )
     await queries().insert_copied_outputs(connection, id=new_id, original=original.id)
     await queries().copy_inline(connection, id=new_id, original=original.id)

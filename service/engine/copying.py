@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context, backoff
@@ -54,10 +54,15 @@ async def copy(context: Context, job_id: UUID) -> None:
     begun = await begin(context, COPY, job_id, Status.COPYING, lease=context.lease)
     if begun is None:
         return
-    job = begun.job
+    tracing.name_trace(begun.job)
+    with tracing.job_span("copy", begun.job):
+        await _copy(context, begun.job)
+
+
+async def _copy(context: Context, job: Job) -> None:
     reach("copy.begun")
     async with context.pool.acquire() as connection:
-        outputs = await outputs_of(connection, job_id)
+        outputs = await outputs_of(connection, job.id)
         row = await queries().get_destination_by_id(connection, id=job.destination_id)
     try:
         target = read_target(context.keyring, row, job.storage, context.settings.outputs.ambient_accounts)
@@ -93,7 +98,8 @@ async def _copy_all(
 
     async def one(output: Output) -> bool:
         async with turn:
-            return await _copy_output(context, job, target, output)
+            with tracing.job_span("copy output", job, nested=True, index=output.index):
+                return await _copy_output(context, job, target, output)
 
     results = await asyncio.gather(*map(one, outputs), return_exceptions=True)
     trouble = [result for result in results if isinstance(result, OutputError)]

@@ -20,6 +20,10 @@ class KeyReusedError(Exception):
     """The idempotency key stands for another request."""
 
 
+class JobDeletedError(Exception):
+    """The job that the idempotency key stands for is deleted. Another one in its place might be paid a second time."""
+
+
 class KeyBusyError(Exception):
     """A request with the same idempotency key is still being worked on."""
 
@@ -37,7 +41,8 @@ async def claim(
 ) -> Job | None:
     """Take the key for a job that this transaction makes; a twin under way is waited for, and its job is returned.
 
-    digest: of the request's JSON, for the comparison with the key's first use. Raises KeyReusedError, KeyBusyError.
+    digest: of the request's JSON, for the comparison with the key's first use. Raises KeyReusedError, KeyBusyError,
+    JobDeletedError.
     """
     await _limit_wait(connection, context.settings.http.idempotency_wait_seconds)
     try:
@@ -53,7 +58,7 @@ async def claim(
         raise KeyReusedError
     row = await queries().get_job(connection, id=found["job_id"], account_id=account_id)
     if row is None:
-        raise KeyReusedError
+        raise JobDeletedError
     return read_job(row)
 
 

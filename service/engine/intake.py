@@ -11,9 +11,10 @@ from uuid import UUID
 
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.db.pool import Connection
 from service.db.sql import queries
+from service.engine.admission import admit
 from service.engine.context import Context
 from service.engine.idempotency import Taken, claim
 from service.engine.ledger import SUBMIT, enqueue
@@ -24,6 +25,7 @@ from service.ids import new_uuid, show
 from service.jobs.lifecycle import EventType
 from service.jobs.model import Job, job_json, read_job
 from service.jobs.request import JobRequest, destination_to_look_up, find_webhook
+from service.limits import Limits
 from service.net.policy import GuardPolicy
 from service.outputs.destinations import NAME as DESTINATION_NAME
 from service.outputs.keys import check_path, clean_path
@@ -53,12 +55,18 @@ class Place:
 
 
 async def take_in(
-    context: Context, account_id: UUID, request: JobRequest, *, key: str | None = None, digest: bytes = b""
+    context: Context,
+    account_id: UUID,
+    request: JobRequest,
+    *,
+    key: str | None = None,
+    digest: bytes = b"",
+    limits: Limits | None = None,
 ) -> Taken:
     """Commit a job, or find the one that `key` already stands for.
 
-    digest: of the request's JSON, for the comparison with the key's first use. Raises InvalidRequestError,
-    KeyReusedError, KeyBusyError.
+    digest: of the request's JSON, for the comparison with the key's first use. limits: of the account, None for a job that is
+    not counted. Raises InvalidRequestError, KeyReusedError, KeyBusyError, TooManyError.
     """
     encoded = await _encode(request)
     async with context.transaction() as connection:
@@ -68,6 +76,7 @@ async def take_in(
             if twin is not None:
                 return Taken(twin, replayed=True)
         place = await _find_place(context, connection, account_id, request)
+        await admit(connection, account_id, limits)
         job = await _insert(connection, account_id, job_id, request, place, encoded)
         if not await join_at_once(context, connection, job):
             await enqueue(connection, SUBMIT, job_id)
@@ -209,6 +218,7 @@ async def _insert(
         images=request.checked.images,
         track_id=request.checked.track_id,
         input_sha256=encoded.sha256,
+        traceparent=tracing.show_current(),
     )
     job = read_job(row)
     await queries().insert_beginning(

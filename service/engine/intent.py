@@ -85,6 +85,7 @@ async def _take_up_quickly(context: Context, job_id: UUID) -> Intent | None:
         turn=TURN,
         closed=closed,
         closed_for_tests=context.gates.native(closed) if closed else [],
+        token_key=context.keyring.fingerprints[0],
     )
     if row is None:
         return None

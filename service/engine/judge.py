@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.callbacks import tokens, verdict
 from service.callbacks.verdict import AskAbout, Believe, Park, Verdict
 from service.db.pool import Connection
@@ -92,9 +92,10 @@ async def settle(context: Context, job_id: UUID) -> None:
         return
     peeked = await queries().peek_job(context.pool, id=job_id)
     if peeked is None or peeked["completed_at"] is not None:
-        await _close(context, job_id, rows)
+        await _close(context, job_id, rows, None if peeked is None else read_job(peeked))
         return
     job = read_job(peeked)
+    tracing.name_trace(job)
     inbox = Inbox()
     inbox.sort(context, job, rows)
     if inbox.parked:
@@ -108,7 +109,7 @@ async def settle(context: Context, job_id: UUID) -> None:
     if ask is not None and visit is None and gate.is_full:
         gate.park(SETTLE, job_id)
         return
-    with visit or nullcontext():
+    with visit or nullcontext(), tracing.job_span("settle", job, callbacks=len(rows)):
         await _ask_and_judge(context, job, inbox, peeked, ask, visit)
 
 
@@ -166,6 +167,7 @@ async def look_up(context: Context, job_id: UUID) -> None:
     if begun is None:
         return
     job = begun.job
+    tracing.name_trace(job)
     if job.deadline_at <= begun.now:
         await _pass_deadline(context, job)
     elif not job.test and job.provider_task_id is not None:
@@ -182,7 +184,7 @@ async def _ask_by_the_clock(context: Context, begun: Locked, task_id: str) -> No
         # Others were a moment faster. Nothing was asked, so it does not count as a try.
         await _look_again(context, job, begun.now + timedelta(seconds=_NO_ROOM_PAUSE))
         return
-    with visit or nullcontext():
+    with visit or nullcontext(), tracing.job_span("look up", job):
         inbox = Inbox()
         inbox.sort(context, job, [row async for row in queries().unjudged_callbacks(context.pool, job_id=job.id)])
         found = await read_back(context, job, task_id, visit)
@@ -218,6 +220,7 @@ async def _judge(context: Context, job: Job, inbox: Inbox, ask: AskAbout | None,
     for callback_id, said in inbox.verdicts.items():
         metrics.CALLBACKS_JUDGED.labels(job.provider, said.value).inc()
         log.info("callback.judged", job_id=show("job", job.id), callback_id=show("cb", callback_id), verdict=said.value)
+        _trace_callback(job, inbox.rows[callback_id], said)
 
 
 async def _judge_in(
@@ -329,10 +332,22 @@ async def _write_verdicts(connection: Connection, job_id: UUID, inbox: Inbox, ou
     return tuple([callback_told(inbox.rows[row["id"]], row["verdict"]) async for row in distinct])
 
 
-async def _close(context: Context, job_id: UUID, rows: list[Any]) -> None:
-    """The run has ended, or the job is gone: everything that comes now is late, and no event tells of it."""
+async def _close(context: Context, job_id: UUID, rows: list[Any], job: Job | None) -> None:
+    """The run has ended, or there is no such job (any more): no event tells of what comes now."""
+    verdict = Verdict.UNKNOWN_JOB if job is None else Verdict.LATE
     async for _ in queries().judge_callbacks(
-        context.pool, job_id=job_id, ids=[row["id"] for row in rows], verdicts=[Verdict.LATE.value] * len(rows)
+        context.pool, job_id=job_id, ids=[row["id"] for row in rows], verdicts=[verdict.value] * len(rows)
     ):
         pass
-    log.info("callback.judged", job_id=show("job", job_id), verdict=Verdict.LATE.value, count=len(rows))
+    if job is not None:
+        tracing.name_trace(job)
+        for row in rows:
+            _trace_callback(job, row, Verdict.LATE)
+    log.info("callback.judged", job_id=show("job", job_id), verdict=verdict.value, count=len(rows))
+
+
+def _trace_callback(job: Job, row: Any, said: Verdict) -> None:
+    """Add a callback's span to its job's trace: from when it was acknowledged, where nobody asked whose it is, until now."""
+    if tracing.is_recording():
+        with tracing.job_span("callback", job, kind="consumer", since=row["received_at"]) as span:
+            span.set(callback_id=show("cb", row["id"]), verdict=said.value, attempt=row["attempt"])

@@ -95,6 +95,9 @@ async def record(
 
 def _count_end(job: Job) -> None:
     metrics.JOBS_ENDED.labels(job.provider, job.operation, job.status.value, str(job.test).lower()).inc()
+    if not job.test and job.completed_at is not None:
+        seconds = max(0.0, (job.completed_at - job.created_at).total_seconds())
+        metrics.JOB_SECONDS.labels(job.provider, job.operation, job.status.value).observe(seconds)
 
 
 async def tell(connection: Connection, locked: Locked, told: tuple[Told, ...]) -> Locked:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from uuid import UUID
 
 from service.db import pool as db
@@ -73,7 +73,8 @@ class Nearby:
 
     def begin(self, task: str, job_id: UUID) -> None:
         """Run a task in its reserved place."""
-        running = asyncio.create_task(self._run_one(task, job_id), name=f"{task} nearby")
+        # Nothing of whoever gave the hint: neither its transaction's hints nor what its log lines are about.
+        running = asyncio.create_task(self._run_one(task, job_id), name=f"{task} nearby", context=Context())
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 

@@ -8,11 +8,12 @@ import time
 import structlog
 
 from service.db.sql import queries
+from service.engine.asking import ask
 from service.engine.context import BIG, Context
 from service.engine.gate import Visit
 from service.ids import show
 from service.jobs.model import Job
-from service.net.calls import AnswerLostError, NotSentError, send
+from service.net.calls import AnswerLostError, NotSentError
 from service.points import reach
 from service.providers.contract import LookUpUnavailable, ReadBack
 
@@ -40,13 +41,8 @@ async def read_back(context: Context, job: Job, task_id: str, visit: Visit | Non
     timeout = context.provider_settings(job.provider).look_up_timeout_seconds
     began = time.monotonic()
     try:
-        reply = await send(
-            context.provider_client,
-            provider.look_up_call(access, job.operation, task_id, sent_to),
-            timeout=timeout,
-            max_bytes=context.settings.outputs.max_answer_bytes,
-            secret=access.api_key,
-        )
+        call = provider.look_up_call(access, job.operation, task_id, sent_to)
+        reply = await ask(context, job, "look_up", call, access, timeout=timeout)
         visit.answered(reply.status)
         read, big = provider.read_look_up, len(reply.body) > BIG
         # Some answers carry the images themselves.

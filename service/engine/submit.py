@@ -17,10 +17,11 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
 from service.engine import errors
+from service.engine.asking import ask
 from service.engine.attempts import RECORDING
 from service.engine.context import BIG, Context
 from service.engine.intent import Intent, take_up
@@ -30,7 +31,7 @@ from service.engine.outcome import record_outcome
 from service.engine.starting import after_exception
 from service.ids import show
 from service.jobs.model import Job
-from service.net.calls import AnswerLostError, NotSentError, send
+from service.net.calls import AnswerLostError, NotSentError
 from service.points import reach
 from service.providers.contract import (
     HttpCall,
@@ -77,10 +78,13 @@ async def _carry_apart(context: Context, intent: Intent) -> None:
 async def _carry(context: Context, intent: Intent) -> None:
     """Send an attempt and record what became of it."""
     job_id, began = intent.job.id, time.monotonic()
-    with intent.visit:
-        outcome = await _call(context, intent)
-    reach("submit.sent")
-    await _to_its_end(_finish_surely(context, intent.job, outcome))
+    tracing.name_trace(intent.job)
+    with tracing.job_span("submit", intent.job) as span:
+        with intent.visit:
+            outcome = await _call(context, intent)
+        reach("submit.sent")
+        span.set(outcome=type(outcome).__name__)
+        await _to_its_end(_finish_surely(context, intent.job, outcome))
     reach("submit.outcome_committed")
     kind, test = type(outcome).__name__, str(intent.job.test).lower()
     metrics.SUBMITS.labels(intent.job.provider, intent.job.operation, kind, test).inc()
@@ -127,13 +131,8 @@ async def _send(context: Context, intent: Intent, access: ProviderAccess) -> Sub
     job = intent.job
     call = await _build(context, intent, access)
     try:
-        reply = await send(
-            context.provider_client,
-            call,
-            timeout=context.submit_timeout(job),
-            not_after=intent.not_after,
-            max_bytes=context.settings.outputs.max_answer_bytes,
-            secret=access.api_key,
+        reply = await ask(
+            context, job, "submit", call, access, timeout=context.submit_timeout(job), not_after=intent.not_after
         )
     except NotSentError as error:
         intent.visit.failed(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,18 +13,12 @@ from service.db.pool import Connection
 from service.db.sql import queries
 from service.engine.context import Context
 from service.engine.ledger import SETTLE, TASK_OF, decide_urgency
-from service.engine.spooling import clean_spool
-from service.engine.uploads import sweep_uploads
-from service.events.schedule import longest_seconds
 from service.jobs.lifecycle import Status
 from service.jobs.model import urgent_at
 
 log = structlog.get_logger()
 
 _MOST, _JOBS = 500, 4  # rows of one batch, and batches of jobs in one round: the queue need not hold all of a backlog
-# Rows that one statement of the housekeeping deletes, so that it locks little; an input may be megabytes long.
-_INPUTS, _KEYS, _ENGINE_LOG, _GRANTS, _PLACES = 500, 1000, 5000, 5000, 1000
-_BATCHES = 50  # of each kind in one round, so that no kind keeps the others waiting for long
 
 
 async def sweep(context: Context) -> None:
@@ -73,28 +66,3 @@ async def _enqueue(connection: Connection, nudges: list[_Nudge]) -> None:
         dedupe_key=[f"sweep:{nudge.task}:{nudge.job_id}" for nudge in nudges],
         on_conflict="skip",
     )
-
-
-async def keep_house(context: Context) -> None:
-    """Delete what has had its time: batch by batch, at most 50 batches of each kind; the next round goes on."""
-    pool = context.pool
-    delivery = longest_seconds(context.settings.delivery)
-    await _purge(_INPUTS, lambda: queries().purge_inputs(pool, limit=_INPUTS, delivery=delivery))
-    keep = context.settings.retention.retry_inputs_seconds
-    await _purge(_INPUTS, lambda: queries().purge_inline(pool, seconds=keep, limit=_INPUTS))
-    await _purge(_KEYS, lambda: queries().purge_idempotency_keys(pool, limit=_KEYS))
-    await _purge(_ENGINE_LOG, lambda: queries().purge_engine_log(pool, limit=_ENGINE_LOG))
-    await _purge(_GRANTS, lambda: queries().purge_grants(pool, limit=_GRANTS))
-    await _purge(_PLACES, lambda: queries().purge_line(pool, limit=_PLACES))
-    await clean_spool(context)
-    await sweep_uploads(context)
-    await queries().forget_secrets(pool)
-    await queries().forget_dead_workers(pool)
-
-
-async def _purge(batch: int, purge: Callable[[], Awaitable[str]]) -> None:
-    """Delete until less than a batch was left; every batch is a transaction of its own."""
-    for _ in range(_BATCHES):
-        told = await purge()  # PostgreSQL's own words: "DELETE 500"
-        if int(told.rpartition(" ")[2]) < batch:
-            return

@@ -13,7 +13,7 @@ from service.engine.context import Context, backoff
 from service.engine.ledger import Locked, Told, outputs_of, postpone, record, tell
 from service.jobs.errors import JobError
 from service.jobs.lifecycle import EventType, Happening
-from service.jobs.model import Job, Output, read_output
+from service.jobs.model import Job, Output, moment, read_output
 from service.providers.contract import (
     Failed,
     LookUpOutcome,
@@ -214,5 +214,5 @@ def callback_told(row: Any, verdict: str) -> Told:
     """Return the event about one judged callback: verdict and time, never the body."""
     return Told(
         EventType.CALLBACK,
-        {"callback": {"verdict": verdict, "attempt": row["attempt"], "received_at": row["received_at"].isoformat()}},
+        {"callback": {"verdict": verdict, "attempt": row["attempt"], "received_at": moment(row["received_at"])}},
     )

@@ -24,15 +24,17 @@ from service import metrics
 from service.db.pool import DATABASE_AWAY
 from service.db.sql import queries
 from service.engine.alerts import Alerts
+from service.engine.backlog import BACKLOG_PAUSE, count_backlog
 from service.engine.context import Context
 from service.engine.copying import copy
 from service.engine.dispatch import Dispatcher
 from service.engine.gates import PLACES
+from service.engine.housekeeping import keep_house
 from service.engine.judge import look_up, settle
 from service.engine.ledger import COPY, LOOK_UP, SETTLE, SUBMIT
 from service.engine.starting import after_exception
 from service.engine.submit import submit
-from service.engine.sweep import keep_house, sweep
+from service.engine.sweep import sweep
 from service.events.delivering import Deliverer
 from service.events.placing import note_oldest
 from service.ids import show
@@ -65,21 +67,24 @@ async def run_task(context: Context, task: str, handler: Handler, job_id: UUID) 
 async def _run_one(context: Context, task: str, handler: Handler, job_id: UUID) -> None:
     began = time.monotonic()
     outcome = "done"
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(task=task, job_id=show("job", job_id))
     try:
         await handler(context, job_id)
     except DATABASE_AWAY as error:
         # Nothing was committed; the due column or the inbox still tells of the work, and the sweep finds it.
         outcome = "database_away"
-        log.warning("task.database_away", task=task, job_id=show("job", job_id), reason=type(error).__name__)
+        log.warning("task.database_away", reason=type(error).__name__)
     except Exception as error:
         outcome = "raised"
         # The traceback's text is ours, without the values of variables.
-        log.exception("task.raised", task=task, job_id=show("job", job_id), reason=type(error).__name__)
+        log.exception("task.raised", reason=type(error).__name__)
         with suppress(*DATABASE_AWAY):
             await after_exception(context, task, job_id, f"{type(error).__name__}")
     finally:
         metrics.TASKS.labels(task, outcome).inc()
         metrics.TASK_SECONDS.labels(task).observe(time.monotonic() - began)
+        structlog.contextvars.clear_contextvars()
 
 
 class Engine:
@@ -115,7 +120,9 @@ class Engine:
         work["dispatcher"] = self._dispatcher.run
         work["deliveries"] = self._deliverer.run
         work["housekeeping"] = lambda: keep_house(self._context)
-        pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0}
+        # Not with the heartbeat: however long it takes, this worker lives.
+        work["backlog"] = lambda: count_backlog(self._context.pool)
+        pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0, "backlog": BACKLOG_PAUSE}
         self._loops = [
             asyncio.create_task(self._supervise(name, act, pauses.get(name, 0.0)), name=name)
             for name, act in work.items()

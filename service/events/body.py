@@ -10,7 +10,7 @@ from service.ids import show
 from service.jobs.model import moment
 
 # What a thin event keeps of its job.
-_THIN = ("id", "object", "status", "test", "provider", "operation", "run", "metadata", "links")
+THIN = ("id", "object", "status", "test", "provider", "operation", "run", "metadata", "links")
 
 
 def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def thin(event: Mapping[str, Any]) -> dict[str, Any]:
     data = event["data"]
     if "job" not in data:
         return dict(event)
-    job = {name: data["job"][name] for name in _THIN if name in data["job"]}
+    job = {name: data["job"][name] for name in THIN if name in data["job"]}
     return {**event, "data": {"sequence": data["sequence"], "job": job}}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from config.settings import DeliverySettings
+from service import tracing
 from service.db.pool import Pool
 from service.db.sql import queries
 from service.events.body import encode, event_json, thin
@@ -43,6 +44,7 @@ class Delivery:
     event_id: UUID
     event: Mapping[str, Any]
     until: float
+    traceparent: str | None = None
 
     @property
     def ours(self) -> int:
@@ -115,6 +117,7 @@ def _read(row: Any, until: float) -> Delivery:
         event_id=row["event_id"],
         event={**event, "id": row["event_id"]},
         until=until,
+        traceparent=row["traceparent"],
     )
 
 
@@ -135,4 +138,5 @@ async def write_letter(delivery: Delivery, provider_body: ProviderBody) -> Lette
         attempt=delivery.number,
         body=body,
         headers=headers,
+        traceparent=tracing.show_current() or delivery.traceparent,
     )

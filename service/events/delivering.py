@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
 from config.settings import DeliverySettings
-from service import metrics
+from service import metrics, tracing
 from service.db.pool import DATABASE_AWAY, Pool
 from service.db.sql import queries
 from service.events.claims import Claimed, Delivery, ProviderBody, claim, write_letter
@@ -147,7 +148,9 @@ class Deliverer:
             self._due_at = min(self._due_at, self._told_at)
 
     def _begin(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._deliver(delivery), name=f"deliver {show('dlv', delivery.id)}")
+        task = asyncio.create_task(
+            self._deliver(delivery), name=f"deliver {show('dlv', delivery.id)}", context=Context()
+        )
         self._sending[task] = delivery.subscription.account_id
         metrics.DELIVERIES_UNDER_WAY.set(len(self._sending))
         task.add_done_callback(self._ended)
@@ -163,10 +166,13 @@ class Deliverer:
     async def _deliver(self, delivery: Delivery) -> None:
         if time.monotonic() > delivery.until:
             return  # we were stopped for so long that it is somebody else's by now
+        _name_in_logs(delivery)
         started_at, began = datetime.now(UTC), time.monotonic()
         stopped = False
         try:
-            reply = await self._send(delivery)
+            with _span(delivery) as span:
+                reply = await self._send(delivery)
+                span.set(outcome=reply.outcome, status=reply.status)
         except asyncio.CancelledError:
             reply, stopped = Reply("ours", error="the service was stopped meanwhile"), True
         seconds = time.monotonic() - began
@@ -223,9 +229,6 @@ class Deliverer:
         say = log.info if reply.outcome != "ours" else log.warning
         say(
             "delivery.attempted",
-            delivery_id=show("dlv", delivery.id),
-            event_id=show("evt", delivery.event_id),
-            subscription_id=show("sub", delivery.subscription.id),
             attempt=delivery.number,
             outcome=reply.outcome,
             status=reply.status,
@@ -242,3 +245,31 @@ class Deliverer:
         if self._sending:
             await asyncio.wait(self._sending, timeout=5)
         await self._recorder.stop()
+
+
+def _name_in_logs(delivery: Delivery) -> None:
+    """Have every line of the log, in this delivery's task, say what it is about."""
+    job_id, trace_id = delivery.event["job_id"], tracing.trace_id_of(delivery.traceparent)
+    structlog.contextvars.bind_contextvars(
+        delivery_id=show("dlv", delivery.id),
+        event_id=show("evt", delivery.event_id),
+        subscription_id=show("sub", delivery.subscription.id),
+        **({} if job_id is None else {"job_id": show("job", job_id)}),
+        **({} if trace_id is None else {"trace_id": trace_id}),
+    )
+
+
+def _span(delivery: Delivery) -> tracing.Span:
+    if not tracing.is_recording():
+        return tracing.NO_SPAN
+    job_id = delivery.event["job_id"]
+    return tracing.span(
+        "deliver",
+        delivery.traceparent,
+        kind="producer",
+        delivery_id=show("dlv", delivery.id),
+        event_id=show("evt", delivery.event_id),
+        event_type=delivery.event["type"],
+        job_id=None if job_id is None else show("job", job_id),
+        attempt=delivery.number,
+    )

@@ -25,6 +25,8 @@ _TAKEN = frozenset(
         "accept-encoding",
         "connection",
         "expect",
+        "traceparent",
+        "tracestate",
         "http2-settings",
         "keep-alive",
         "te",

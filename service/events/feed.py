@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -19,8 +20,9 @@ from service.events.fitting import Wanted
 from service.events.hub import Hub, Mailbox, StoppingError, Told, TooSlowError, read_told
 from service.events.placing import Placer
 from service.events.turns import Turns
+from service.ids import first_id
 
-__all__ = ["Feed", "Follower", "Page", "StoppingError", "Told", "TooSlowError", "UnknownEventError"]
+__all__ = ["EventGoneError", "Feed", "Follower", "Page", "StoppingError", "Told", "TooSlowError", "UnknownEventError"]
 
 _READERS, _READERS_OF_ONE = 4, 2  # of all who read what they have missed, and of one account's, so many at a time
 _FIRST, _MOST = 32, 512  # places that one read looks at: bodies may be long, but most of them may not be wanted
@@ -31,6 +33,13 @@ _END = 2**63 - 1
 
 class UnknownEventError(LookupError):
     """There is no such event in this feed."""
+
+
+class EventGoneError(LookupError):
+    """The event is not kept any more: older ones than the first that is kept have been deleted."""
+
+    def __init__(self, message: str = "the event is older than the first one that is kept") -> None:
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,8 @@ class Feed:
         """Return up to `limit` events of an account behind the event `after`, or from the first one on.
 
         When little is wanted of a long feed it has fewer, even none, and a cursor: the last event that was looked at. Raises
-        UnknownEventError when `after` is not in the account's feed, TimeoutError when the database takes too long.
+        UnknownEventError when `after` is not in the account's feed, EventGoneError when it is not any more, TimeoutError when
+        the database takes too long.
         """
         async with asyncio.timeout(_PAGE_SECONDS):
             return await self._page(account_id, wanted, await self.place_of(account_id, after), limit)
@@ -89,12 +99,13 @@ class Feed:
     ) -> Follower:
         """Return a follower, to be entered: behind the event `after`, from the first one on, or else from now on.
 
-        job_id: it follows this job's events alone, by their numbers. Entering it raises UnknownEventError and StoppingError.
+        job_id: it follows this job's events alone, by their numbers. Entering it raises UnknownEventError, EventGoneError and
+        StoppingError.
         """
         return Follower(self, account_id, wanted, after, from_start, job_id)
 
     async def place_of(self, account_id: UUID, event_id: UUID | None) -> int:
-        """Return an event's place, 0 for None; raises UnknownEventError."""
+        """Return an event's place, 0 for None; raises UnknownEventError and EventGoneError."""
         if event_id is None:
             return 0
         row = await queries().find_in_feed(self._pool, account_id=account_id, event_id=event_id)
@@ -103,16 +114,20 @@ class Feed:
             await self._placer.place()
             row = await queries().find_in_feed(self._pool, account_id=account_id, event_id=event_id)
         if row is None or row["position"] is None:
-            raise UnknownEventError
+            oldest = await queries().oldest_in_feed(self._pool, account_id=account_id)
+            raise EventGoneError if _is_gone(event_id, oldest) else UnknownEventError
         return int(row["position"])
 
     async def number_of(self, account_id: UUID, job_id: UUID, event_id: UUID | None) -> int:
-        """Return the number of a job's event, 0 for None; raises UnknownEventError."""
+        """Return the number of a job's event, 0 for None; raises UnknownEventError and EventGoneError."""
         if event_id is None:
             return 0
         number = await queries().find_in_job(self._pool, account_id=account_id, job_id=job_id, event_id=event_id)
         if number is None:
-            raise UnknownEventError
+            oldest = await queries().oldest_in_job(self._pool, job_id=job_id)
+            # One that has its first event still has lost none.
+            lost = oldest is None or oldest["sequence"] > 1
+            raise EventGoneError if lost and _is_gone(event_id, oldest and oldest["id"]) else UnknownEventError
         return int(number)
 
     async def read(self, account_id: UUID, wanted: Wanted, after: int, until: int, limit: int) -> list[Any]:
@@ -135,6 +150,12 @@ class Feed:
         async with self._turns.turn(account_id):
             rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
             return [row async for row in rows if row["account_id"] == account_id]
+
+
+def _is_gone(event_id: UUID, oldest: UUID | None) -> bool:
+    """Whether an event that is not there is older than the oldest one that is, as far as ids tell."""
+    # Where none is left there may have been any, but for a moment ago: retention is an hour at least.
+    return event_id < (first_id(datetime.now(UTC) - timedelta(hours=1)) if oldest is None else oldest)
 
 
 def _page_of(rows: list[Any], cursor: UUID | None) -> Page:

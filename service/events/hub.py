@@ -154,6 +154,14 @@ class Hub:
                 for mailbox in audience.members:
                     mailbox.fail(StoppingError)
 
+    def drop(self, account_id: UUID) -> None:
+        """Let the followers of an account go: it is being erased."""
+        for audiences in self._audiences.values():
+            for audience in audiences.values():
+                for mailbox in audience.members:
+                    if mailbox.account_id == account_id:
+                        mailbox.fail(StoppingError)
+
     async def stop(self) -> None:
         """Stop reading."""
         self.release()

@@ -15,7 +15,8 @@ Outcome = Literal["delivered", "failed", "ours"]
 class Letter:
     """event_id, subject, delivery_id: as they are shown (`evt_…`, `job_…`, `dlv_…`). body: the CloudEvent's bytes, or a
     provider's own. attempt: counts from 1. sequence: the event's number in its job, None for an account's own event.
-    headers: what goes with a provider's own body over HTTP, in place of a CloudEvent's content type.
+    headers: what goes with a provider's own body over HTTP, in place of a CloudEvent's content type. traceparent: the trace of
+    the event's job.
     """
 
     delivery_id: str
@@ -27,6 +28,7 @@ class Letter:
     attempt: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,5 +93,9 @@ class Placer:
 
 def note_oldest(event_id: UUID | None) -> None:
     """Show how long the oldest event without a place has waited. event_id: its UUIDv7, which tells when it was written."""
-    seconds = 0.0 if event_id is None else max(0.0, time.time() - (event_id.int >> 80) / 1000)
-    metrics.EVENTS_UNPLACED_AGE.set(seconds)
+    metrics.EVENTS_UNPLACED_AGE.set(age_of(event_id))
+
+
+def age_of(event_id: UUID | None) -> float:
+    """Return the seconds since an event was written, 0 if there is none. event_id: its UUIDv7, which tells when that was."""
+    return 0.0 if event_id is None else max(0.0, time.time() - (event_id.int >> 80) / 1000)

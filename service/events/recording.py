@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,7 +60,8 @@ class Recorder:
         written = asyncio.get_running_loop().create_future()
         self._waiting.append((result, written))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="deliveries recorded")
+            # It is of all deliveries, not of the one that happens to begin it.
+            self._task = asyncio.create_task(self._run(), name="deliveries recorded", context=Context())
         await written
 
     async def stop(self) -> None:

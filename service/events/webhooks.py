@@ -16,6 +16,7 @@ import httpx
 import structlog
 
 from config.settings import DeliverySettings
+from service import tracing
 from service.crypto import Keyring, UndecryptableError
 from service.db.pool import DATABASE_AWAY
 from service.events.letter import Letter, Reply
@@ -97,7 +98,11 @@ class WebhookChannel:
         except TimeoutError as error:  # of the database, not of the endpoint
             raise _AwayError from error
         signed = signer.headers(letter.event_id, int(time.time()), letter.body)
-        return {"user-agent": "genrelay", **own, "content-type": CLOUD_EVENT, **letter.headers, **signed}
+        traced = {} if letter.traceparent is None else {tracing.HEADER: letter.traceparent}
+        # One that was set before the name was taken is the customer's own.
+        if any(name.lower() == tracing.HEADER for name in own):
+            traced = {}
+        return {"user-agent": "genrelay", **own, "content-type": CLOUD_EVENT, **letter.headers, **traced, **signed}
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         async with self._client.stream("POST", url, content=body, headers=headers) as response:

@@ -59,6 +59,7 @@ class Job:
     track_id: str | None
     copy_of: UUID | None
     source_expires_at: datetime | None
+    traceparent: str | None = None
 
     @property
     def test(self) -> bool:

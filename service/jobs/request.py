@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, Field, with_config
+from pydantic import AfterValidator, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from service.jobs.lifecycle import EventType
@@ -26,6 +26,9 @@ def _event_name(value: str) -> str:
     if value not in _EVENTS:
         raise ValueError(f"must be one of {', '.join(sorted(_EVENTS))}{suggest(value, sorted(_EVENTS))}")
     return value
+
+
+_EventName = Annotated[str, AfterValidator(_event_name), WithJsonSchema({"type": "string", "enum": sorted(_EVENTS)})]
 
 
 @with_config(STRICT)
@@ -48,9 +51,7 @@ class JobIn(TypedDict):
     destination: NotRequired[Annotated[str, Field(max_length=64)] | None]
     test_mode: NotRequired[TestModeIn | None]
     webhook: NotRequired[Annotated[str, Field(max_length=2048), AfterValidator(check_http_url)] | None]
-    webhook_events_filter: NotRequired[
-        Annotated[list[Annotated[str, AfterValidator(_event_name)]], Field(max_length=20)] | None
-    ]
+    webhook_events_filter: NotRequired[Annotated[list[_EventName], Field(max_length=20)] | None]
     webhook_payload: NotRequired[Literal["full", "thin", "provider"] | None]
     metadata: NotRequired[Metadata]
     deadline_seconds: NotRequired[Annotated[int, Field(ge=30, le=86_400)]]

@@ -13,7 +13,7 @@ from tests.api.answers import problem
 from tests.world import STRANGERS_KEY, World, client_for, destination
 
 # What a stranger may see: nothing in them is anybody's.
-OPEN = {"/livez", "/readyz", "/metrics", "/problems/{code}", "/.well-known/jwks.json"}
+OPEN = {"/livez", "/readyz", "/metrics", "/problems/{code}", "/.well-known/jwks.json", "/openapi.json", "/docs"}
 SHARED = {("GET", "/v1/providers")}
 # The token is the key; tests/callbacks has these.
 OWN_KEY = {"/v1/callbacks/{provider}/{token}"}
@@ -130,8 +130,8 @@ async def test_unknown_routes_and_methods_are_problems_too(world: World) -> None
         "/v2/jobs",
         "/v1/jobs/",
         "/v1//jobs",
-        "/openapi.json",
-        "/docs",
+        "/openapi.yaml",
+        "/docs/",
         "/favicon.ico",
     ):
         problem(await world.client.get(path), 404, "not_found")
@@ -174,7 +174,7 @@ async def test_health_says_what_works_and_metrics_count_by_pattern(world: World)
         assert (await anyone.get("/livez")).json() == {"ok": True}
         ready = await anyone.get("/readyz")
         assert ready.status_code == 200, ready.text
-        assert ready.json()["checks"] == {"database": True, "listener": True, "workers": True}
+        assert ready.json()["checks"] == {"database": True, "migrations": True, "listener": True, "workers": True}
         job = await world.submit()
         await world.job(job)
         metrics = (await anyone.get("/metrics")).text

@@ -13,7 +13,7 @@ from service.db.sql import FOLDER, queries
 
 ROOT = Path(__file__).parents[2]
 _NAME = re.compile(r"^-- name: (\w+)", re.MULTILINE)
-_USE = re.compile(r"\b(?:queries\(\)|sql)\.(\w+)\(")
+_USE = re.compile(r"\b(?:queries\(\)|sql)\.(\w+)[(,]")
 
 
 def _named() -> list[str]:

@@ -25,7 +25,7 @@ JOB = {
     "id": UUID(int=2**64), "account_id": ACCOUNT, "provider": "novita", "operation": "txt2img",
     "test_status": "TASK_STATUS_SUCCEED", "destination": None, "destination_id": None, "storage": None, "metadata": "{}",
     "webhook_events": None, "webhook_payload": "full", "on_unclear": "fail", "deadline_seconds": 60, "images": 1,
-    "track_id": None, "input_sha256": bytes(32), "new_webhook_id": UUID(int=2**65),
+    "track_id": None, "input_sha256": bytes(32), "traceparent": None, "new_webhook_id": UUID(int=2**65),
 }  # fmt: skip
 EVENT = """
 INSERT INTO events (job_id, sequence, id, account_id, run, type, time, data)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from service.db.sql import queries
-from service.engine.sweep import keep_house
+from service.engine.housekeeping import keep_house
 from service.outputs.destinations import read_target
 from service.outputs.errors import DestinationDenied
 from tests.engine.driven import Driven, uuid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.db.sql import queries
-from service.engine.sweep import keep_house
+from service.engine.housekeeping import keep_house
 from tests.engine.driven import Driven, uuid
 
 # More than two batches of each, so that a round that stops after one or two leaves something.

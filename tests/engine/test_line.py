@@ -8,9 +8,9 @@ from uuid import UUID
 from service.db.sql import queries
 from service.demo.s3server import S3Server
 from service.engine.dispatch import Dispatcher
+from service.engine.housekeeping import keep_house
 from service.engine.starting import bury
 from service.engine.submit import submit
-from service.engine.sweep import keep_house
 from tests.engine.conftest import Limited
 from tests.engine.driven import Driven, driven_world, uuid
 from tests.engine.lining import (

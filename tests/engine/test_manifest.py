@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from service.engine.copying import copy
+from service.engine.housekeeping import keep_house
 from service.engine.ledger import outputs_of
 from service.engine.manifests import write_manifest
-from service.engine.sweep import keep_house
 from service.outputs.destinations import Target, read_target
 from tests.engine.driven import Driven, uuid
 from tests.engine.test_calls import seedream

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from service.engine.housekeeping import keep_house
 from service.engine.submit import submit
-from service.engine.sweep import keep_house
 from tests.engine.driven import Driven, event, uuid
 from tests.world import destination
 

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from service.db.sql import queries
 from service.demo.s3server import S3Server
 from service.engine.copying import copy
+from service.engine.housekeeping import keep_house
 from service.engine.spooling import clean_spool, spool_rest
-from service.engine.sweep import keep_house
 from service.outputs.spool import UNNAMED
 from service.sandbox import SandboxSettings
 from tests.engine.driven import Driven, driven_world, uuid

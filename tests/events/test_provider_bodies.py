@@ -9,8 +9,8 @@ import httpx
 import pytest
 from novita_client.proto import V3TaskResponse, V3TaskResponseStatus
 
+from service.engine.housekeeping import keep_house
 from service.engine.receivers import provider_body
-from service.engine.sweep import keep_house
 from service.ids import read
 from service.providers.registry import PROVIDERS
 from tests.engine.test_mocks import OPERATIONS, test_job

@@ -5,27 +5,47 @@
 WITH made AS (INSERT INTO accounts (id, name) VALUES (:id, :name) ON CONFLICT (name) DO NOTHING RETURNING id)
 SELECT id FROM made UNION ALL SELECT id FROM accounts WHERE name = :name LIMIT 1;
 
+-- name: is_being_erased(account_id)$
+-- Whether an account is gone, but for what housekeeping has not deleted yet.
+SELECT erased_at IS NOT NULL FROM accounts WHERE id = :account_id;
+
 -- name: insert_api_key(id, account_id, digest, hint)!
 -- A key, by its digest only.
-INSERT INTO api_keys (id, account_id, digest, hint) VALUES (:id, :account_id, :digest, :hint)
+-- An account that is being erased gets none: who erases it is waited for, or waits.
+WITH open AS (SELECT id FROM accounts WHERE id = :account_id AND erased_at IS NULL FOR SHARE)
+INSERT INTO api_keys (id, account_id, digest, hint) SELECT :id, open.id, :digest, :hint FROM open
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: bootstrap_api_key(id, account_id, digest, hint)!
--- The key from the settings is good, and one that stood there before is not any more.
-WITH retired AS (
+-- The key from the settings is good, and one that stood there before is not any more. An account that is being erased does not
+-- come back by it.
+WITH open AS (
+    SELECT id FROM accounts WHERE id = :account_id AND erased_at IS NULL FOR SHARE
+), retired AS (
     UPDATE api_keys SET revoked_at = now() WHERE bootstrap AND digest <> :digest AND revoked_at IS NULL
 )
-INSERT INTO api_keys (id, account_id, digest, hint, bootstrap) VALUES (:id, :account_id, :digest, :hint, true)
+INSERT INTO api_keys (id, account_id, digest, hint, bootstrap) SELECT :id, open.id, :digest, :hint, true FROM open
 -- One that an operator has revoked by hand stays so.
 ON CONFLICT (digest) DO UPDATE SET revoked_at = CASE WHEN api_keys.bootstrap THEN NULL ELSE api_keys.revoked_at END;
 
--- name: account_of_key(digest)$
--- Whose key it is; null for an unknown or revoked one.
-SELECT account_id FROM api_keys WHERE digest = :digest AND revoked_at IS NULL;
+-- name: account_of_key(digest)^
+-- Whose key it is, and what the account may ask for; nothing for an unknown or revoked one, or when the account is erased.
+-- unnoted: nobody has written down for an hour that the key is used.
+SELECT api_keys.id AS key_id, account_id, limits,
+    (last_used_at IS NULL OR last_used_at < now() - interval '1 hour') AS unnoted
+FROM api_keys JOIN accounts ON accounts.id = account_id
+WHERE digest = :digest AND revoked_at IS NULL AND erased_at IS NULL;
+
+-- name: note_use_of_key(id)!
+-- The key is used, so that an operator knows which ones can be revoked. Once an hour; whoever finds it locked leaves it.
+UPDATE api_keys SET last_used_at = now() WHERE id IN (
+    SELECT id FROM api_keys WHERE id = :id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 hour')
+    FOR NO KEY UPDATE SKIP LOCKED
+);
 
 -- name: list_api_keys()
 -- Every key with its account.
-SELECT api_keys.id, accounts.name AS account, hint, api_keys.created_at, revoked_at
+SELECT api_keys.id, accounts.name AS account, hint, api_keys.created_at, last_used_at, revoked_at
 FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id ORDER BY api_keys.created_at;
 
 -- name: revoke_api_key(id)$

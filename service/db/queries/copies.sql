@@ -1,6 +1,6 @@
 -- Copies of jobs: new jobs that begin with the outputs of another one of the same account.
 
--- name: insert_copy(id, original, status, destination, destination_id, metadata, new_webhook_id)^
+-- name: insert_copy(id, original, status, destination, destination_id, metadata, new_webhook_id, traceparent)^
 -- A new job that is due at once and has no task of its own; what its original asked for and was told is kept. Its webhook's
 -- subscription as in insert_job; an original from before there were any, with a URL too long for one, has none.
 WITH original AS (
@@ -21,12 +21,12 @@ WITH original AS (
 )
 INSERT INTO jobs (id, account_id, provider, operation, status, destination, destination_id, metadata, webhook, webhook_id,
                   webhook_events, webhook_payload, on_unclear, images, track_id, input_sha256, copy_of, provider_status,
-                  progress, verified_by, deadline_seconds, deadline_at, due_at)
+                  progress, verified_by, deadline_seconds, deadline_at, due_at, traceparent)
 SELECT :id, account_id, provider, operation, :status, :destination, :destination_id, coalesce(:metadata::jsonb, metadata),
        webhook, (SELECT id FROM known UNION ALL SELECT id FROM made LIMIT 1), webhook_events, webhook_payload, on_unclear,
        images, track_id, input_sha256, id, provider_status, progress,
        -- A retry from the start has forgotten it, which only happens where the outputs came with the submit's own answer.
-       coalesce(verified_by, 'sync'), deadline_seconds, now() + make_interval(secs => deadline_seconds), now()
+       coalesce(verified_by, 'sync'), deadline_seconds, now() + make_interval(secs => deadline_seconds), now(), :traceparent
 FROM original
 RETURNING *;
 

@@ -165,7 +165,7 @@ SELECT next.*, claimed.id AS delivery_id, claimed.payload AS delivery_payload, c
     claimed.failures AS charged, claimed.forgiven, claimed.event_id, claimed.job_id, claimed.sequence, claimed.type,
     claimed.subscription_id,
     coalesce(events.time, account_events.time) AS time, coalesce(events.data, account_events.data) AS data,
-    coalesce(events.source, account_events.source) AS source, account_events.subject,
+    coalesce(events.source, account_events.source) AS source, account_events.subject, jobs.traceparent,
     locked.id, locked.account_id, account_name, external_id, origin, url, sink, event_types, filter, locked.payload, include_test,
     rate_limit, description, header_names, headers, signing, sink_secret, locked.failures, failing_since, warned_at, open_until,
     next_at, last_success_at, disabled_at, disabled_reason, locked.created_at, updated_at, deleted_at
@@ -173,6 +173,7 @@ FROM next LEFT JOIN (
     claimed JOIN locked ON locked.id = claimed.subscription_id
     LEFT JOIN events ON events.id = claimed.event_id
     LEFT JOIN account_events ON account_events.id = claimed.event_id
+    LEFT JOIN jobs ON jobs.id = claimed.job_id
 ) ON true;
 
 -- name: record_deliveries(worker_id, ids, numbers, outcomes, statuses, errors, responses, started, seconds, verdicts, reasons, pauses, slow, breaker_failures, breaker_first, breaker_max, warn_after, disable_after)
@@ -439,9 +440,15 @@ UPDATE deliveries SET
 FROM subscriptions CROSS JOIN woken
 WHERE deliveries.id = :id AND deliveries.account_id = :account_id AND subscriptions.id = deliveries.subscription_id
   AND subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL
+  AND coalesce((SELECT true FROM events WHERE events.id = deliveries.event_id),
+               (SELECT true FROM account_events WHERE account_events.id = deliveries.event_id))
 RETURNING deliveries.*
 )
 SELECT resent.*, pg_notify('genrelay_deliveries', '') AS told FROM resent;
+
+-- name: is_event_kept(id)$
+-- Whether there still is such an event.
+SELECT EXISTS (SELECT FROM events WHERE id = :id) OR EXISTS (SELECT FROM account_events WHERE id = :id);
 
 -- name: tell_of_deliveries()$
 -- Every process looks for what is due.
@@ -457,6 +464,8 @@ WITH woken AS MATERIALIZED (
     WHERE subscription_id = :subscription_id AND deliveries.id > :after AND deliveries.id <= :until
       AND deliveries.status IN ('failed', 'canceled') AND deliveries.created_at >= :since
       AND subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL
+      AND coalesce((SELECT true FROM events WHERE events.id = deliveries.event_id),
+                   (SELECT true FROM account_events WHERE account_events.id = deliveries.event_id))
     ORDER BY deliveries.id LIMIT :limit FOR NO KEY UPDATE OF deliveries
 ), revived AS (
     UPDATE deliveries SET status = 'pending', reason = NULL, failures = 0, forgiven = attempts, worker_id = NULL, ended_at = NULL,

@@ -48,7 +48,3 @@ WITH letter AS (
     WHERE job_id IN (SELECT job_id FROM letter) AND verdict = 'abandoned'
 )
 SELECT job_id FROM letter;
-
--- name: purge_engine_log(limit)!
--- A batch of PgQueuer's own log, which nobody else prunes.
-DELETE FROM pgqueuer_log WHERE id IN (SELECT id FROM pgqueuer_log WHERE created < now() - interval '1 hour' LIMIT :limit);

@@ -16,6 +16,14 @@ UNION ALL
 SELECT NULL FROM unplaced WHERE event_id = :event_id AND account_id = :account_id
 LIMIT 1;
 
+-- name: oldest_in_feed(account_id)$
+-- The first event of an account that is kept.
+SELECT event_id FROM feed WHERE account_id = :account_id ORDER BY position LIMIT 1;
+
+-- name: oldest_in_job(job_id)^
+-- The first event of a job that is kept.
+SELECT id, sequence FROM events WHERE job_id = :job_id ORDER BY sequence LIMIT 1;
+
 -- name: find_in_job(account_id, job_id, event_id)$
 -- The number of a job's event.
 SELECT sequence FROM events WHERE id = :event_id AND job_id = :job_id AND account_id = :account_id;

@@ -1,6 +1,6 @@
 -- Jobs: their rows, their transitions with events, their inputs.
 
--- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, new_webhook_id, webhook_events, webhook_payload, on_unclear, deadline_seconds, images, track_id, input_sha256)^
+-- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, new_webhook_id, webhook_events, webhook_payload, on_unclear, deadline_seconds, images, track_id, input_sha256, traceparent)^
 -- A new job, due at once. Its webhook's subscription is found, made, or enabled again: one per account and URL. One that is
 -- there already is only read, so that jobs with the same webhook don't wait for each other.
 WITH known AS (
@@ -17,11 +17,11 @@ WITH known AS (
 )
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, destination, destination_id, storage, metadata,
                   webhook, webhook_id, webhook_events, webhook_payload, on_unclear, images, track_id, input_sha256,
-                  deadline_seconds, deadline_at, due_at, nudged_at, last_event)
+                  deadline_seconds, deadline_at, due_at, nudged_at, last_event, traceparent)
 VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destination, :destination_id, :storage, :metadata,
         :webhook, (SELECT id FROM known UNION ALL SELECT id FROM made LIMIT 1), :webhook_events, :webhook_payload,
         :on_unclear, :images, :track_id, :input_sha256, :deadline_seconds::integer,
-        now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1)
+        now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1, :traceparent)
 RETURNING *;
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
@@ -41,20 +41,6 @@ UPDATE job_inputs SET purge_at = now() + make_interval(secs => :seconds) WHERE j
 -- name: keep_input(job_id)!
 -- The next run has begun.
 UPDATE job_inputs SET purge_at = NULL WHERE job_id = :job_id;
-
--- name: purge_inputs(limit, delivery)!
--- A batch of inputs whose time is up. Locked first: an input that the next run takes back at this moment stays. One that a
--- provider's body repeats parts of gets more time, until `delivery` seconds after its job's end.
-WITH due AS MATERIALIZED (
-    SELECT job_id FROM job_inputs WHERE purge_at < now() LIMIT :limit FOR UPDATE SKIP LOCKED
-), repeated AS MATERIALIZED (
-    SELECT job_id, completed_at + make_interval(secs => :delivery::float8) AS until FROM due JOIN jobs ON jobs.id = due.job_id
-    WHERE webhook_payload = 'provider' AND status IN ('succeeded', 'failed')
-      AND completed_at + make_interval(secs => :delivery::float8) > now()
-), kept AS (
-    UPDATE job_inputs SET purge_at = until FROM repeated WHERE job_inputs.job_id = repeated.job_id
-)
-DELETE FROM job_inputs WHERE job_id = ANY (ARRAY(SELECT job_id FROM due EXCEPT SELECT job_id FROM repeated));
 
 -- name: lock_job(id)^
 -- The job for a transition. NO KEY: an insert that refers to the job does not wait for it.
@@ -162,7 +148,7 @@ WHERE id IN (
 )
 RETURNING id, status, source_expires_at, created_at;
 
--- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, window, late, lanes, paths, calls, timeouts, held, turn, closed, closed_for_tests)^
+-- name: start_submit(id, queued, submitting, in_flight, worker_id, silence, window, late, lanes, paths, calls, timeouts, held, turn, closed, closed_for_tests, token_key)^
 -- A due job on its first start, in time: state, attempt and what to send, at once.
 -- lanes: those that this process offers ("provider/operation") and has a key for, each with its path, whether the answer is
 -- the result itself, and the seconds until the answer. Lanes that are held take only paid jobs whose turn it is, granted
@@ -182,15 +168,17 @@ WITH offers AS (
            OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at > now() - make_interval(secs => :turn::float8)))
     RETURNING jobs.*, offers.path, offers.is_call, offers.timeout_seconds
 ), intent AS (
-    INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds)
-    SELECT id, attempt, run, :worker_id, path, is_call AND test_status IS NULL, :silence, :window, timeout_seconds FROM taken
+    INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds, token_key)
+    SELECT id, attempt, run, :worker_id, path, is_call AND test_status IS NULL, :silence, :window, timeout_seconds, :token_key
+    FROM taken
 )
 SELECT taken.*, job_inputs.body FROM taken JOIN job_inputs ON job_inputs.job_id = taken.id;
 
--- name: begin_attempt(job_id, number, run, worker_id, path, is_call, silence, window, timeout)$
+-- name: begin_attempt(job_id, number, run, worker_id, path, is_call, silence, window, timeout, token_key)$
 -- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
-INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds, started_at)
-VALUES (:job_id, :number, :run, :worker_id, :path, :is_call, :silence, :window, :timeout, clock_timestamp())
+INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds, token_key,
+                      started_at)
+VALUES (:job_id, :number, :run, :worker_id, :path, :is_call, :silence, :window, :timeout, :token_key, clock_timestamp())
 RETURNING (SELECT body FROM job_inputs WHERE job_inputs.job_id = attempts.job_id);
 
 -- name: end_attempt(job_id, number, outcome, task_id, note)$
@@ -224,11 +212,6 @@ VALUES (:account_id, :key, :request_digest, :job_id)
 ON CONFLICT (account_id, key) DO UPDATE SET request_digest = excluded.request_digest, job_id = excluded.job_id, created_at = now()
     WHERE idempotency_keys.created_at <= now() - interval '24 hours'
 RETURNING job_id;
-
--- name: purge_idempotency_keys(limit)!
--- A batch of keys older than their retention.
-DELETE FROM idempotency_keys WHERE (account_id, key) IN
-    (SELECT account_id, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT :limit);
 
 -- name: count_attempts(job_id, run)^
 -- How many attempts of a run stayed unclear, and how many never reached the provider.

@@ -191,13 +191,3 @@ WHERE provider = :provider AND operation = :operation AND granted_at IS NULL AND
 -- name: count_line()
 -- How many wait in each lane.
 SELECT provider, operation, count(*) AS waiting FROM line WHERE granted_at IS NULL GROUP BY provider, operation;
-
--- name: purge_grants(limit)!
--- A batch of grants that no limit counts any more.
-DELETE FROM grants WHERE (job_id, at) IN (SELECT job_id, at FROM grants WHERE at < now() - interval '5 minutes' LIMIT :limit);
-
--- name: purge_line(limit)!
--- A batch of places whose jobs have ended or have left their provider.
-DELETE FROM line WHERE job_id IN (
-    SELECT line.job_id FROM line JOIN jobs ON jobs.id = line.job_id
-    WHERE jobs.status NOT IN ('queued', 'submitting', 'running') LIMIT :limit);

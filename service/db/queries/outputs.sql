@@ -84,12 +84,6 @@ WHERE job_id = :job_id AND index = :index;
 -- Some of its bytes from one on, the first of which is number 1.
 SELECT substr(body, :begin, :most) FROM inline_outputs WHERE job_id = :job_id AND index = :index;
 
--- name: purge_inline(seconds, limit)!
--- A batch of files of jobs that ended, and were not retried, so long ago.
-DELETE FROM inline_outputs WHERE (job_id, index) IN (
-    SELECT inline_outputs.job_id, inline_outputs.index FROM inline_outputs JOIN jobs ON jobs.id = inline_outputs.job_id
-    WHERE jobs.completed_at < now() - make_interval(secs => :seconds) LIMIT :limit);
-
 -- name: begin_upload(id, job_id, index, destination_id, bucket, region, endpoint_url, key, worker_id, mark)$
 -- An upload in parts is about to be created; returns the mark of its object, nothing when it is not wanted any more.
 WITH marked AS (
