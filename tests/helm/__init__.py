@@ -1,0 +1,1 @@
+"""The chart: linted, rendered, and looked at."""
