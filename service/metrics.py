@@ -37,7 +37,7 @@ CALLBACKS_JUDGED = Counter(
 )
 PROVIDER_CALLS = Counter(
     "genrelay_provider_calls_total",
-    "Calls to providers, `submit` or `look_up`, by what came of them: the class of the answer's status (`2xx`, …; `429` apart), "
+    "Calls to providers, `submit` or `look_up`, by what came of them: the status class (`2xx`, …; `429` apart), "
     "`not_sent` when nothing reached the provider, `answer_lost` when no whole answer came, `canceled` when broken off.",
     ["provider", "operation", "call", "outcome"],
 )
@@ -128,7 +128,7 @@ QUEUE_DEPTH = Gauge(
     "genrelay_queue_depth",
     "Pieces of work that are due and not begun, by task: `submit`, `look_up` and `copy` are jobs, `settle` callbacks without a"
     " verdict, `deliver` deliveries to endpoints that are not left alone, `place` events without a place in the feed. Counted"
-    " up to 10,000 (of jobs, the 10,000 that are due for longest). Every worker counts all of them, every 15 s: take the maximum,"
+    " up to 10,000 (of jobs, the 10,000 that are due for longest). Every worker counts all, every 15 s: take the maximum,"
     " not the sum.",
     ["task"],
 )
