@@ -18,7 +18,7 @@ from pogo_core.util import sql
 
 FOLDER = Path(__file__).parent / "migrations"
 LOCK_SECONDS = 1.0
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 200.0
 _LOCK = 0x67656E72656C6179  # "genrelay"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _HINDERED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
@@ -35,6 +35,11 @@ WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
 ORDER BY activity.xact_start
 LIMIT 5
 """
+_MIGRATING = """
+SELECT string_agg('pid ' || pid, ', ') FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND (classid::int8 << 32 | objid::int8) = $1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 # What CREATE INDEX CONCURRENTLY leaves behind when it is ended in the middle; IF NOT EXISTS would take it for done.
 _INVALID = """
 SELECT class.relname FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid
@@ -45,7 +50,7 @@ log = structlog.get_logger()
 
 
 class MigrationBlockedError(Exception):
-    """A migration did not get its locks in all the time it was given; nothing of it was applied."""
+    """A migration did not get its locks in all the time it was given; what it has not finished, the next try does."""
 
 
 async def pending(dsn: str) -> list[str]:
@@ -69,22 +74,26 @@ def names() -> list[str]:
 async def migrate(dsn: str, source: str | None = None, *, patience: float = PATIENCE_SECONDS) -> None:
     """Bring the database to the newest schema; waits while another process does it.
 
-    source: what events that are there already name as theirs, as in open_pool. patience: seconds for which a migration is
-    tried again that others are in the way of; then MigrationBlockedError, which says who.
+    source: what events that are there already name as theirs, as in open_pool. patience: seconds, for all
+    migrations together, for which others may be in the way; then MigrationBlockedError, which says who.
     """
+    until = time.monotonic() + patience
     settings = {"application_name": "genrelay migrate"} | ({"genrelay.source": source} if source else {})
     connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
     try:
         # Trying in a loop: waiting inside pg_advisory_lock would hold a snapshot, and that deadlocks with
         # CREATE INDEX CONCURRENTLY of the process that has the lock.
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            if time.monotonic() > until:
+                by = await connection.fetchval(_MIGRATING, _LOCK)
+                raise MigrationBlockedError(f"another process is migrating this database: {by or 'it has just ended'}")
             await asyncio.sleep(0.2)
         for migration in await _missing(connection):
             logging.getLogger("genrelay.migrate").warning("Applying %s", migration.id)
             if migration.use_transaction:
-                await _apply(connection, migration, time.monotonic() + patience)
+                await _apply(connection, migration, until)
             else:
-                await _apply_piecemeal(connection, migration)
+                await _apply_piecemeal(connection, migration, until)
     finally:
         await connection.close()
 
@@ -106,9 +115,7 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], migration: Migr
         except _HINDERED:
             in_the_way = await _see_blockers(connection, migration)
             if time.monotonic() + pause > until:
-                raise MigrationBlockedError(
-                    f"migration {migration.id} could not lock its tables; in its way: {in_the_way or 'nobody any more'}"
-                ) from None
+                raise _blocked(migration, in_the_way) from None
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
@@ -125,14 +132,26 @@ async def _see_blockers(connection: asyncpg.Connection[asyncpg.Record], migratio
     )
 
 
-async def _apply_piecemeal(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> None:
+def _blocked(migration: Migration, in_the_way: str) -> MigrationBlockedError:
+    return MigrationBlockedError(
+        f"migration {migration.id} could not lock its tables; in its way: {in_the_way or 'nobody any more'}"
+    )
+
+
+async def _apply_piecemeal(connection: asyncpg.Connection[asyncpg.Record], migration: Migration, until: float) -> None:
     """Apply a migration statement by statement, as CREATE INDEX CONCURRENTLY needs it; it waits for others, nobody for it."""
     text = migration.path.read_text(encoding="utf-8")
     for row in await connection.fetch(_INVALID):
         if row["relname"] in text:
             log.warning("migration.invalid_index_dropped", migration=migration.id, index=row["relname"])
             await connection.execute(f'DROP INDEX CONCURRENTLY public."{row["relname"]}"')
-    await _run(connection, migration)
+    seconds = max(until - time.monotonic(), LOCK_SECONDS)
+    await connection.execute(f"SET lock_timeout = '{round(seconds * 1000)}ms'")
+    try:
+        await _run(connection, migration)
+    except _HINDERED:
+        raise _blocked(migration, await _see_blockers(connection, migration)) from None
+    await connection.execute("RESET lock_timeout")
 
 
 async def _run(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> None:

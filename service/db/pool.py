@@ -41,6 +41,8 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.TransactionTimeoutError,
     # Two transactions waited for each other, and this one was ended so that the other could go on.
     asyncpg.DeadlockDetectedError,
+    # A migration has changed a type or a name under a prepared statement, which asyncpg prepares anew for the next transaction.
+    asyncpg.InvalidCachedStatementError,
 )
 
 

@@ -79,6 +79,7 @@ _WALKS: dict[str, dict[str, Any]] = {
     "purge_account_events": {"limit": 500, "with_deliveries": True},
     "purge_destination_events": {"limit": 500},
     "purge_jobs": {"seconds": 180 * _DAY, "retry": _DAY, "limit": 200, "bytes": 2**26},
+    "purge_feed": {"limit": 1000},
     "purge_dead_letters": {"limit": 500},
     "purge_subscriptions": {"limit": 500},
     "purge_destinations": {"limit": 500},
@@ -165,7 +166,7 @@ async def test_a_batch_reads_what_it_deletes_and_the_end_of_a_walk_reads_nothing
 async def test_what_must_be_kept_is_read_once_by_a_walk(db: Any) -> None:
     await db.execute(_KEEP)
     await db.execute("VACUUM ANALYZE")
-    for name in ("purge_callbacks", "purge_deliveries", "purge_events", "purge_jobs"):
+    for name in ("purge_callbacks", "purge_deliveries", "purge_events", "purge_jobs", "purge_feed"):
         values = {"after": _FIRST, "before": _LAST, **_WALKS[name]}
         query: Any = getattr(queries(), name)
         row = await query(db, **values)

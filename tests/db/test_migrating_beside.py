@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from service.db import migrate as migrations
 from service.db.embedded import EmbeddedServer
 from service.db.migrate import FOLDER, LOCK_SECONDS, MigrationBlockedError, migrate, pending
 from service.db.pool import Connection
-from tests.cli.command import clean_environment, start
+from tests.cli.command import clean_environment, run, start
 from tests.database import dsn_of
 from tests.world import SECRET_KEY, until
 
@@ -32,6 +33,15 @@ ALTER TABLE jobs ADD COLUMN second_of_test int;
 
 -- migrate: rollback
 ALTER TABLE jobs DROP COLUMN second_of_test;
+"""
+_THIRD = """-- Another column.
+-- depends: 9999_of_test
+
+-- migrate: apply
+ALTER TABLE events ADD COLUMN third_of_test int;
+
+-- migrate: rollback
+ALTER TABLE events DROP COLUMN third_of_test;
 """
 _INDEX = """-- An index.
 -- depends: {last}
@@ -156,6 +166,76 @@ async def test_a_migration_that_is_killed_in_the_middle_is_done_by_the_next_one(
     await migrate(before)
     assert await pending(before) == []
     assert await db.fetchval("SELECT count(limits) FROM accounts") == 0
+    await db.close()
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_migration_that_is_told_to_stop_leaves_nothing_behind_also_if_the_database_hangs(
+    before: str, hangs: bool
+) -> None:
+    environment = clean_environment(GENRELAY_DATABASE_URL=before, GENRELAY_SECRET_KEY=SECRET_KEY)
+    db = await asyncpg.connect(before)
+    missing = await pending(before)
+    async with db.transaction():
+        await db.fetch("SELECT count(*) FROM accounts")
+        told = await start("migrate", environment=environment)
+        await until(lambda: is_blocked(db))
+        its = "SELECT pid FROM pg_stat_activity WHERE application_name = 'genrelay migrate'"
+        backend = await db.fetchval(its + " AND datname = current_database()")
+        if hangs:
+            os.kill(backend, signal.SIGSTOP)
+        try:
+            told.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(15):
+                out, err = await told.communicate()
+        finally:
+            if hangs:
+                os.kill(backend, signal.SIGCONT)
+    assert (told.returncode, out) == (143, b"")
+    assert b"Traceback" not in err
+    assert await pending(before) == missing
+    await migrate(before)
+    await db.close()
+
+
+async def test_the_patience_is_for_all_migrations_together(database_url: str, db: Connection, folder: Path) -> None:
+    """The first is let through when most of the time is over."""
+    patience = 6.0
+    add(folder, _ADD)
+    (folder / "99999_of_test.sql").write_text(_THIRD, encoding="utf-8")
+    first, second = [await asyncpg.connect(database_url) for _ in range(2)]
+    await second.execute("BEGIN; LOCK TABLE events IN ACCESS SHARE MODE")
+    await first.execute("BEGIN; LOCK TABLE jobs IN ACCESS SHARE MODE")
+    began = time.monotonic()
+    migrating = asyncio.create_task(migrate(database_url, patience=patience))
+    asyncio.get_running_loop().call_later(patience / 3 * 2, asyncio.create_task, first.execute("ROLLBACK"))
+    with pytest.raises(MigrationBlockedError, match=f"pid {second.get_server_pid()} "):
+        await migrating
+    assert await columns(db) == {"first_of_test", "second_of_test"}
+    assert time.monotonic() - began < patience + LOCK_SECONDS + 1
+    await first.close()
+    await second.close()
+
+
+async def test_an_index_gives_up_as_well_and_says_who_is_in_its_way(
+    database_url: str, db: Connection, folder: Path
+) -> None:
+    add(folder, _INDEX)
+    async with db.transaction():
+        await db.execute("INSERT INTO accounts (id, name) VALUES (gen_random_uuid(), 'somebody')")
+        with pytest.raises(MigrationBlockedError, match=f"pid {db.get_server_pid()} "):
+            await migrate(database_url, patience=0)
+    await migrate(database_url)
+    assert await pending(database_url) == []
+
+
+async def test_who_waits_for_another_process_gives_up_as_well(before: str) -> None:
+    environment = clean_environment(GENRELAY_DATABASE_URL=before, GENRELAY_SECRET_KEY=SECRET_KEY)
+    db = await asyncpg.connect(before)
+    await db.execute("SELECT pg_advisory_lock($1)", migrations._LOCK)
+    ran = await run("migrate", "--patience", "1", environment=environment)
+    assert ran.status == 1
+    assert f"another process is migrating this database: pid {db.get_server_pid()}" in ran.err
     await db.close()
 
 

@@ -33,7 +33,7 @@ INSERT INTO subscriptions (id, account_id, url, event_types)
 SELECT id, id, 'https://hooks.example/' || name, '{*}' FROM accounts;
 INSERT INTO jobs (id, account_id, provider, operation, status, destination_id, provider_task_id, deadline_seconds,
                   deadline_at, due_at)
-SELECT new_uuid7(), id, 'novita', 'txt2img', 'running', id, 'open-' || name, 60, now(), now() + interval '1 minute'
+SELECT new_uuid7(), id, 'novita', 'txt2img', 'running', id, 'open-' || name, 60, now(), now() + interval '1 day'
 FROM accounts;
 """
 # A job's id is its number, as the high bits of a UUID: what came first sorts first, as UUIDv7 do.
@@ -149,6 +149,7 @@ STATEMENTS: list[tuple[str, dict[str, Any]]] = [
     ("purge_account_events", WALK),
     ("purge_destination_events", WALK),
     ("purge_jobs", WALK),
+    ("purge_feed", WALK),
     ("purge_dead_letters", WALK),
     ("purge_callbacks", {**WALK, "seconds": -1.0}),
     ("purge_deliveries", {**WALK, "seconds": -1.0}),

@@ -21,12 +21,12 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(1 + n % 200), 32, '0')::uuid,
        CASE WHEN n % 3 > 0 OR n % 1000 = 0 THEN 'secret'::bytea END, CASE WHEN n % 3 = 0 THEN now() - interval '1 day' END
 FROM generate_series(1, 5000) n;
 INSERT INTO jobs (id, account_id, provider, operation, status, test_status, submit_state, provider_task_id, verified_by,
-                  deadline_seconds, deadline_at, completed_at, due_at, created_at)
+                  deadline_seconds, deadline_at, completed_at, due_at, created_at, destination_id)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(1 + n % 200), 32, '0')::uuid, 'novita', 'txt2img', state,
        'TASK_STATUS_SUCCEED', NULL, 'task-' || n, CASE WHEN state = 'succeeded' THEN 'token' END, 60, now(),
        CASE WHEN state = 'succeeded' THEN now() END,
        CASE WHEN state = 'running' THEN now() + make_interval(secs => n - 200) END,
-       now() - make_interval(secs => n)
+       now() - make_interval(secs => n), lpad(to_hex(1 + n % 20), 32, '0')::uuid
 FROM (SELECT n, CASE WHEN n % 30 = 0 THEN 'running' ELSE 'succeeded' END AS state FROM generate_series(1, 50000) n) given;
 INSERT INTO callbacks (id, job_id, attempt, headers, body, digest, verdict, judged_at, received_at)
 SELECT gen_random_uuid(), lpad(to_hex(n), 32, '0')::uuid, 1, '', '{}', sha256(n::text::bytea),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +15,7 @@ import asyncpg
 import pytest
 
 from service.db.embedded import EmbeddedServer
-from service.db.migrate import names, pending
+from service.db.migrate import migrate, names, pending
 from service.demo.s3server import S3Server
 from tests.chaos.audience import Audience, audience
 from tests.chaos.ground import FAST, Ground, ground
@@ -97,31 +98,38 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(
-    postgres: EmbeddedServer, s3: S3Server, before: VersionBefore, folder: Path
-) -> AsyncIterator[tuple[Cluster, Audience]]:
-    """A cluster without processes, on a database with the schema of the version before; and who listens to it."""
+async def own_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
+    """Lend an empty database."""
     name = f"rolling_{uuid4().hex}"
     server = await asyncpg.connect(postgres.dsn)
     await server.execute(f"CREATE DATABASE {name}")
     try:
-        async with (
-            ground(dsn_of(postgres.dsn, name), s3, folder) as on,
-            serving_receiver() as receiver,
-            balancing(on.port) as balancer,
-            AsyncExitStack() as stack,
-            audience(on, receiver) as everybody,
-        ):
-            made = Cluster(on, before, balancer, stack)
-            await before.run("migrate", **made.settings())
-            try:
-                yield made, everybody
-            except BaseException as error:
-                error.add_note(on.logs())
-                raise
+        yield dsn_of(postgres.dsn, name)
     finally:
         await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await server.close()
+
+
+@asynccontextmanager
+async def cluster(
+    postgres: EmbeddedServer, s3: S3Server, before: VersionBefore, folder: Path
+) -> AsyncIterator[tuple[Cluster, Audience]]:
+    """A cluster without processes, on a database with the schema of the version before; and who listens to it."""
+    async with (
+        own_database(postgres) as database_url,
+        ground(database_url, s3, folder) as on,
+        serving_receiver() as receiver,
+        balancing(on.port) as balancer,
+        AsyncExitStack() as stack,
+        audience(on, receiver) as everybody,
+    ):
+        made = Cluster(on, before, balancer, stack)
+        await before.run("migrate", **made.settings())
+        try:
+            yield made, everybody
+        except BaseException as error:
+            error.add_note(on.logs())
+            raise
 
 
 async def put_calls(on: Ground) -> str:
@@ -154,13 +162,36 @@ async def test_the_version_before_runs_from_its_wheel_and_not_from_this_checkout
     assert all(file.is_relative_to(before.folder) for file in files)
 
 
+async def test_every_statement_of_the_version_before_gets_the_same_rows_from_the_new_schema(
+    postgres: EmbeddedServer, before: VersionBefore
+) -> None:
+    statements = await before.statements()
+    assert len(statements) > 100
+    async with own_database(postgres) as database_url:
+        settings = environment(port=free_port(), sandbox_url="http://127.0.0.1:1", database_url=database_url)
+        await before.run("migrate", **settings)
+        rows = await _rows_of(database_url, statements)
+        await migrate(database_url)
+        assert await _rows_of(database_url, statements) == rows
+
+
+async def _rows_of(database_url: str, statements: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the names and types of each statement's result columns."""
+    # A statement that asyncpg has only prepared holds its locks, so the connection ends before anybody migrates.
+    connection = await asyncpg.connect(database_url)
+    prepared = {name: await connection.prepare(statement) for name, statement in statements.items()}
+    found = {name: [(each.name, each.type.name) for each in of.get_attributes()] for name, of in prepared.items()}
+    await connection.close()
+    return found
+
+
 @pytest.mark.timeout(240)
 async def test_nobody_notices_that_every_process_is_replaced(
     postgres: EmbeddedServer, s3_server: S3Server, before: VersionBefore, tmp_path: Path
 ) -> None:
     async with cluster(postgres, s3_server, before, tmp_path) as (of, everybody):
-        first_api, second_api = await of.old("api"), await of.old("api")
-        workers = [await of.old("worker"), await of.old("worker")]
+        roles = ("api", "api", "worker", "worker")
+        first_api, second_api, *workers = await asyncio.gather(*(of.old(role) for role in roles))
         await of.on.put_destination()
         await everybody.subscribe()
         await everybody.listen()
@@ -173,18 +204,16 @@ async def test_nobody_notices_that_every_process_is_replaced(
             await of.migrate()
             assert await pending(of.on.database_url) == []
             await clients.goes_on()
-            third_api = await of.new("api")
+            third_api, new_worker = await asyncio.gather(of.new("api"), of.new("worker"))
             await of.let_go(first_api)
             await clients.goes_on()
-            new_worker = await of.new("worker")
             await of.let_go(workers[0])
             await clients.goes_on()
-            fourth_api = await of.new("api")
+            fourth_api, another = await asyncio.gather(of.new("api"), of.new("worker"))
             clients.excused = True
             await of.kill(second_api)
             await clients.goes_on()
             clients.excused = False
-            another = await of.new("worker")
             await of.let_go(workers[1])
             await clients.goes_on()
             await of.kill(new_worker)
@@ -219,7 +248,7 @@ async def test_the_version_before_starts_and_works_on_the_new_schema(
 ) -> None:
     async with cluster(postgres, s3_server, before, tmp_path) as (of, everybody):
         await of.migrate()
-        api, worker = await of.new("api"), await of.new("worker")
+        api, worker = await asyncio.gather(of.new("api"), of.new("worker"))
         await of.on.put_destination()
         await everybody.subscribe()
         await everybody.listen()

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -22,6 +23,12 @@ import config.settings, handlers.app, service.app, service.cli, service.serving
 import importlib.metadata
 ours = [m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] in {"config", "handlers", "service"}]
 print(json.dumps([importlib.metadata.version("genrelay"), [file for file in ours if file]]))
+"""
+_STATEMENTS = """
+import json
+from service.db.sql import queries
+names = [name for name in queries().available_queries if not name.endswith("_cursor")]
+print(json.dumps({name: getattr(queries(), name).sql for name in names}))
 """
 
 
@@ -41,12 +48,19 @@ class VersionBefore:
 
     async def imported(self) -> tuple[str, list[Path]]:
         """Return which version runs, and the files that its packages are imported from."""
+        version, files = await self._say(_IMPORTED)
+        return version, [Path(file) for file in files]
+
+    async def statements(self) -> dict[str, str]:
+        """Return its named queries, as it prepares them."""
+        return await self._say(_STATEMENTS)  # type: ignore[no-any-return]
+
+    async def _say(self, program: str) -> Any:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _IMPORTED, env=self.environment(), cwd=self.folder, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", program, env=self.environment(), cwd=self.folder, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await process.communicate()
-        version, files = json.loads(out)
-        return version, [Path(file) for file in files]
+        return json.loads(out)
 
     async def run(self, *command: str, **settings: str) -> None:
         """Run one of its commands to its end; it has to succeed."""

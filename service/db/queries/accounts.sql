@@ -49,8 +49,11 @@ SELECT api_keys.id, accounts.name AS account, hint, api_keys.created_at, last_us
 FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id ORDER BY api_keys.created_at;
 
 -- name: revoke_api_key(id)$
--- From now on the key opens nothing.
-UPDATE api_keys SET revoked_at = now(), bootstrap = false WHERE id = :id AND revoked_at IS NULL RETURNING id;
+-- From now on the key opens nothing, and every process ends the streams of its account: those with another key come back.
+WITH revoked AS (
+    UPDATE api_keys SET revoked_at = now(), bootstrap = false WHERE id = :id AND revoked_at IS NULL RETURNING id, account_id
+)
+SELECT id, pg_notify('genrelay_erased', account_id::text) FROM revoked;
 
 -- name: get_account(id)^
 -- What an account is called, and what its customers' roles ask for.
@@ -63,32 +66,32 @@ WITH put AS (
     ON CONFLICT (account_id, name) WHERE deleted_at IS NULL
     DO UPDATE SET spec = excluded.spec, secret = excluded.secret, updated_at = now(), checked_at = NULL,
         check_steps = NULL, failing_since = NULL, failure = NULL
-    RETURNING *, xmax = 0 AS created
+    RETURNING {destinations.*}, xmax = 0 AS created
 )
-SELECT put.*, accounts.name AS account_name, accounts.external_id
+SELECT {put.* of destinations}, put.created, accounts.name AS account_name, accounts.external_id
 FROM put JOIN accounts ON accounts.id = put.account_id;
 
 -- name: get_destination(account_id, name)^
 -- A destination by its name.
-SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+SELECT {destinations.*}, accounts.name AS account_name, accounts.external_id
 FROM destinations JOIN accounts ON accounts.id = account_id
 WHERE account_id = :account_id AND destinations.name = :name AND deleted_at IS NULL;
 
 -- name: get_destination_by_id(id)^
 -- The destination of a job, also after it was deleted.
-SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+SELECT {destinations.*}, accounts.name AS account_name, accounts.external_id
 FROM destinations JOIN accounts ON accounts.id = account_id WHERE destinations.id = :id;
 
 -- name: list_destinations(account_id, after, limit)
 -- An account's destinations by name.
-SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+SELECT {destinations.*}, accounts.name AS account_name, accounts.external_id
 FROM destinations JOIN accounts ON accounts.id = account_id
 WHERE account_id = :account_id AND deleted_at IS NULL AND destinations.name > :after
 ORDER BY destinations.name LIMIT :limit;
 
 -- name: destinations_of_bucket(account_id, bucket, region)
 -- An account's destinations with this bucket and region.
-SELECT destinations.*, accounts.name AS account_name, accounts.external_id
+SELECT {destinations.*}, accounts.name AS account_name, accounts.external_id
 FROM destinations JOIN accounts ON accounts.id = account_id
 WHERE account_id = :account_id AND deleted_at IS NULL AND spec ->> 'bucket' = :bucket AND spec ->> 'region' = :region
 ORDER BY destinations.name LIMIT 2;
@@ -102,7 +105,10 @@ UPDATE destinations SET deleted_at = now() WHERE account_id = :account_id AND na
 -- Not at once: a job that is being taken in, or retried, is not seen before it is committed.
 UPDATE destinations SET secret = NULL
 WHERE secret IS NOT NULL AND deleted_at < now() - interval '1 minute'
-  -- Of the account, and in these states: an index leads there. No EXISTS, which might be made a join with all jobs.
-  AND (SELECT jobs.id FROM jobs WHERE jobs.account_id = destinations.account_id AND jobs.destination_id = destinations.id
-       AND jobs.status IN ('queued', 'submitting', 'running', 'copying') LIMIT 1) IS NULL
+  -- Of the account's jobs the open ones: an index leads there. No EXISTS, which might be made a join with all jobs; and OFFSET,
+  -- or the destination's index might be taken, behind which all of its ended jobs are.
+  AND (SELECT of_account.destination_id FROM (
+           SELECT jobs.destination_id FROM jobs WHERE jobs.account_id = destinations.account_id
+           AND jobs.status IN ('queued', 'submitting', 'running', 'copying') OFFSET 0
+       ) of_account WHERE of_account.destination_id = destinations.id LIMIT 1) IS NULL
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.destination_id = destinations.id);

@@ -14,7 +14,7 @@ RETURNING job_id;
 
 -- name: unjudged_callbacks(job_id)
 -- What a job has in its inbox without a verdict.
-SELECT * FROM callbacks WHERE job_id = :job_id AND verdict IS NULL ORDER BY id LIMIT 100;
+SELECT {callbacks.*} FROM callbacks WHERE job_id = :job_id AND verdict IS NULL ORDER BY id LIMIT 100;
 
 -- name: has_unjudged_callbacks(job_id)$
 -- Whether there is any.
@@ -38,7 +38,7 @@ ORDER BY judged.digest, judged.id;
 
 -- name: list_callbacks(job_id, after, limit)
 -- What came for a job, oldest first.
-SELECT * FROM callbacks WHERE job_id = :job_id AND id > :after ORDER BY id LIMIT :limit;
+SELECT {callbacks.*} FROM callbacks WHERE job_id = :job_id AND id > :after ORDER BY id LIMIT :limit;
 
 -- name: forgotten_callbacks(grace, limit)
 -- Jobs whose inbox nobody has looked at for a while.

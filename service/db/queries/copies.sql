@@ -4,13 +4,14 @@
 -- A new job that is due at once and has no task of its own; what its original asked for and was told is kept. Its webhook's
 -- subscription as in insert_job; an original from before there were any, with a URL too long for one, has none.
 WITH original AS (
-    SELECT * FROM jobs WHERE id = :original
+    SELECT {jobs.*} FROM jobs WHERE id = :original
 ), wanted AS (
     SELECT account_id, webhook FROM original WHERE octet_length(webhook) <= 2048
 ), known AS (
     SELECT subscriptions.id FROM subscriptions
     JOIN wanted ON subscriptions.account_id = wanted.account_id AND subscriptions.url = wanted.webhook
     WHERE origin = 'job' AND deleted_at IS NULL AND disabled_at IS NULL
+    FOR KEY SHARE OF subscriptions
 ), made AS (
     INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
     SELECT :new_webhook_id, account_id, 'job', webhook, '{*}', true FROM wanted WHERE NOT EXISTS (SELECT FROM known)
@@ -28,13 +29,13 @@ SELECT :id, account_id, provider, operation, :status, :destination, :destination
        -- A retry from the start has forgotten it, which only happens where the outputs came with the submit's own answer.
        coalesce(verified_by, 'sync'), deadline_seconds, now() + make_interval(secs => deadline_seconds), now(), :traceparent
 FROM original
-RETURNING *;
+RETURNING {jobs.*};
 
 -- name: rebind_job(id)$
 -- A job whose destination was deleted gets the account's present one of the same name; returns which one the job has then,
 -- nothing when it was deleted and there is no other.
 WITH own AS (
-    SELECT destinations.* FROM destinations JOIN jobs ON jobs.destination_id = destinations.id WHERE jobs.id = :id
+    SELECT {destinations.*} FROM destinations JOIN jobs ON jobs.destination_id = destinations.id WHERE jobs.id = :id
 ), live AS (
     -- Locked, so that it is deleted before this or after the job has been retried.
     SELECT destinations.id FROM destinations JOIN own USING (account_id, name)
@@ -61,7 +62,7 @@ WITH RECURSIVE chain AS (
     SELECT id, copy_of, 0 AS depth FROM jobs WHERE id = :job_id
     UNION ALL SELECT jobs.id, jobs.copy_of, depth + 1 FROM chain JOIN jobs ON jobs.id = chain.copy_of
 )
-SELECT jobs.* FROM jobs WHERE id = (SELECT id FROM chain ORDER BY depth DESC LIMIT 1);
+SELECT {jobs.*} FROM jobs WHERE id = (SELECT id FROM chain ORDER BY depth DESC LIMIT 1);
 
 -- name: earlier_outputs(job_id, index)
 -- Where the jobs that this one is a copy of have the output, the last one first: in their buckets, or in the spool.
@@ -69,7 +70,7 @@ WITH RECURSIVE chain AS (
     SELECT copy_of AS id, 1 AS depth FROM jobs WHERE id = :job_id
     UNION ALL SELECT jobs.copy_of, depth + 1 FROM chain JOIN jobs ON jobs.id = chain.id
 )
-SELECT outputs.*, jobs.destination_id FROM chain JOIN jobs ON jobs.id = chain.id JOIN outputs ON outputs.job_id = jobs.id
+SELECT {outputs.*}, jobs.destination_id FROM chain JOIN jobs ON jobs.id = chain.id JOIN outputs ON outputs.job_id = jobs.id
 WHERE outputs.index = :index AND (outputs.status = 'stored' OR outputs.spool_key IS NOT NULL)
 ORDER BY depth;
 

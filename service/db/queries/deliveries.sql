@@ -56,7 +56,7 @@ WITH RECURSIVE oldest AS MATERIALIZED (
     ) in_turn
     WHERE turn <= allowed ORDER BY under_way + turn, random() LIMIT :room::integer
 ), locked AS MATERIALIZED (
-    SELECT subscriptions.*, accounts.name AS account_name, accounts.external_id,
+    SELECT {subscriptions.*}, accounts.name AS account_name, accounts.external_id,
         -- As many as may be under way to one that has just shown that it takes them, one by one to all others.
         CASE WHEN rate_limit IS NOT NULL OR failures > 0 OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
             THEN greatest(1, rate_limit / 20) ELSE :room::integer END AS at_once,
@@ -93,7 +93,7 @@ WITH RECURSIVE oldest AS MATERIALIZED (
 ), claimed AS (
     UPDATE deliveries SET worker_id = :worker_id, attempts = attempts + 1, due_at = now() + make_interval(secs => :lease::float8)
     FROM chosen WHERE deliveries.id = chosen.id
-    RETURNING deliveries.*
+    RETURNING {deliveries.*}
 ), taken AS MATERIALIZED (
     SELECT subscription_id, count(*) AS count FROM claimed GROUP BY subscription_id
 ), paced AS (
@@ -205,7 +205,7 @@ WITH given AS MATERIALIZED (
     GROUP BY subscription_id
 ), locked AS MATERIALIZED (
     -- An endpoint in good health that goes on so is not written to, but for a look at the clock now and then.
-    SELECT subscriptions.*, went.succeeded, went.failed AS has_failed, went.failures AS further, went.ours AS further_ours,
+    SELECT {subscriptions.*}, went.succeeded, went.failed AS has_failed, went.failures AS further, went.ours AS further_ours,
         went.gone, went.slow, (open_until IS NOT NULL AND open_until > now()) AS is_open
     FROM went JOIN subscriptions ON subscriptions.id = went.subscription_id
     WHERE went.failed OR went.ours > 0 OR (went.succeeded AND (subscriptions.failures > 0 OR subscriptions.ours > 0
@@ -312,7 +312,7 @@ WITH given AS MATERIALIZED (
     ) mine
     WHERE deliveries.id = mine.id AND deliveries.worker_id = :worker_id AND deliveries.attempts = mine.number
       AND deliveries.status IN ('pending', 'canceled')
-    RETURNING deliveries.*
+    RETURNING {deliveries.*}
 )
 SELECT written.id, written.subscription_id, written.account_id, written.status, written.reason, written.attempts,
     written.response_status, written.event_id, written.type, written.job_id, NULL::text AS disable, false AS warn,
@@ -391,22 +391,22 @@ FROM picked WHERE deliveries.id = picked.id AND deliveries.status = 'pending';
 
 -- name: get_delivery(id, account_id)^
 -- One delivery of an account.
-SELECT * FROM deliveries WHERE id = :id AND account_id = :account_id;
+SELECT {deliveries.*} FROM deliveries WHERE id = :id AND account_id = :account_id;
 
 -- name: list_delivery_attempts(delivery_id)
 -- A delivery's attempts, in order.
-SELECT * FROM delivery_attempts WHERE delivery_id = :delivery_id ORDER BY number;
+SELECT {delivery_attempts.*} FROM delivery_attempts WHERE delivery_id = :delivery_id ORDER BY number;
 
 -- name: list_deliveries(account_id, status, event_type, before, limit)
 -- An account's deliveries, newest first.
-SELECT * FROM deliveries
+SELECT {deliveries.*} FROM deliveries
 WHERE account_id = :account_id AND (:before::uuid IS NULL OR id < :before)
   AND (:status::text IS NULL OR status = :status) AND (:event_type::text IS NULL OR type = :event_type)
 ORDER BY id DESC LIMIT :limit;
 
 -- name: list_deliveries_of_subscription(account_id, subscription_id, job_id, status, event_type, before, limit)
 -- A subscription's deliveries, newest first.
-SELECT * FROM deliveries
+SELECT {deliveries.*} FROM deliveries
 WHERE subscription_id = :subscription_id AND account_id = :account_id AND (:before::uuid IS NULL OR id < :before)
   AND (:job_id::uuid IS NULL OR job_id = :job_id)
   AND (:status::text IS NULL OR status = :status) AND (:event_type::text IS NULL OR type = :event_type)
@@ -414,8 +414,8 @@ ORDER BY id DESC LIMIT :limit;
 
 -- name: list_deliveries_of_job(account_id, job_id, status, event_type, before, limit)
 -- A job's deliveries, newest first; there are as many as it has events, times those who want them.
-WITH those AS MATERIALIZED (SELECT * FROM deliveries WHERE job_id = :job_id)
-SELECT * FROM those
+WITH those AS MATERIALIZED (SELECT {deliveries.*} FROM deliveries WHERE job_id = :job_id)
+SELECT {those.* of deliveries} FROM those
 WHERE account_id = :account_id AND (:before::uuid IS NULL OR id < :before)
   AND (:status::text IS NULL OR status = :status) AND (:event_type::text IS NULL OR type = :event_type)
 ORDER BY id DESC LIMIT :limit;
@@ -442,9 +442,9 @@ WHERE deliveries.id = :id AND deliveries.account_id = :account_id AND subscripti
   AND subscriptions.deleted_at IS NULL AND subscriptions.disabled_at IS NULL
   AND coalesce((SELECT true FROM events WHERE events.id = deliveries.event_id),
                (SELECT true FROM account_events WHERE account_events.id = deliveries.event_id))
-RETURNING deliveries.*
+RETURNING {deliveries.*}
 )
-SELECT resent.*, pg_notify('genrelay_deliveries', '') AS told FROM resent;
+SELECT {resent.* of deliveries}, pg_notify('genrelay_deliveries', '') AS told FROM resent;
 
 -- name: is_event_kept(id)$
 -- Whether there still is such an event.
@@ -489,7 +489,7 @@ WITH batch AS MATERIALIZED (
     SELECT position, event_id, job_id, sequence FROM feed
     WHERE account_id = :account_id AND position > :after ORDER BY position LIMIT :limit
 ), wanted AS MATERIALIZED (
-    SELECT * FROM subscriptions
+    SELECT {subscriptions.*} FROM subscriptions
     WHERE id = :subscription_id AND account_id = :account_id AND origin = 'api' AND deleted_at IS NULL AND disabled_at IS NULL
 ), found AS (
     SELECT batch.position, events.id, events.job_id, events.sequence, events.type

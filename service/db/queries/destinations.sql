@@ -23,9 +23,9 @@ WITH before AS (
         check_steps = coalesce(:steps, check_steps),
         checked_at = CASE WHEN :steps IS NULL THEN checked_at ELSE now() END
     FROM before WHERE destinations.id = before.id
-    RETURNING destinations.*, before.failing_since AS failing_before, before.told_failing AS told_before
+    RETURNING {destinations.*}, before.failing_since AS failing_before, before.told_failing AS told_before
 ), shown AS (
-    SELECT changed.*, accounts.name AS account_name, accounts.external_id, CASE
+    SELECT {changed.* of destinations}, failing_before, told_before, accounts.name AS account_name, accounts.external_id, CASE
         WHEN failing_before IS NULL AND failure IS NOT NULL THEN 'destination.failing'
         -- Also after it was replaced meanwhile, which makes no event: whoever heard that it fails hears that it is over.
         WHEN failure IS NULL AND told_before THEN 'destination.recovered'
@@ -39,7 +39,7 @@ WITH before AS (
     ))
     FROM shown WHERE event IS NOT NULL
 )
-SELECT * FROM shown;
+SELECT {shown.* of destinations}, failing_before, told_before, account_name, external_id, event FROM shown;
 
 -- name: tell_of_destination(event_id, data)!
 -- What `record_health` has just written goes to the account's feed as well, and to whoever subscribed to it.

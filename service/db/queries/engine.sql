@@ -34,7 +34,7 @@ INSERT INTO dead_letters (id, job_id, task, reason) VALUES (:id, :job_id, :task,
 
 -- name: list_dead()
 -- What was given up and not tried again.
-SELECT * FROM dead_letters WHERE retried_at IS NULL ORDER BY created_at LIMIT 1000;
+SELECT {dead_letters.*} FROM dead_letters WHERE retried_at IS NULL ORDER BY created_at LIMIT 1000;
 
 -- name: revive(id)$
 -- One dead letter is tried again: its job is due at once, and callbacks that were abandoned are judged after all.

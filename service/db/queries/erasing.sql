@@ -25,18 +25,14 @@ INSERT INTO uploads (id, job_id, index, bucket, key, worker_id, due_at)
 SELECT gen_random_uuid(), job_id, index, spool_bucket, spool_key, :worker_id, now() FROM waiting;
 
 -- name: delete_jobs(ids)$
--- Jobs and everything about them, but for what is left in buckets, and idempotency keys, which must not make a second job;
--- returns how many. Deliveries are locked in the order in which everybody does.
+-- Jobs and everything about them, but for what is left in buckets, idempotency keys, which must not make a second job, and the
+-- places of their events, at which a consumer may stand; returns how many. Deliveries are locked in the order in which everybody does.
 WITH picked AS MATERIALIZED (
     SELECT id FROM deliveries WHERE job_id = ANY(:ids::uuid[]) ORDER BY id FOR UPDATE
 ), told AS (
     DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM picked))
 ), inbox AS (
     DELETE FROM callbacks WHERE job_id = ANY(:ids::uuid[])
-), places AS (
-    DELETE FROM feed WHERE event_id = ANY (ARRAY(SELECT id FROM events WHERE job_id = ANY(:ids::uuid[])))
-), to_place AS (
-    DELETE FROM unplaced WHERE event_id = ANY (ARRAY(SELECT id FROM events WHERE job_id = ANY(:ids::uuid[])))
 ), letters AS (
     DELETE FROM dead_letters WHERE job_id = ANY(:ids::uuid[])
 ), granted AS (
@@ -99,9 +95,16 @@ DELETE FROM signing_keys WHERE account_id = :account_id;
 -- Some of an account's jobs that have not ended.
 SELECT id FROM jobs WHERE account_id = :account_id AND status IN ('queued', 'submitting', 'running', 'copying') LIMIT :limit;
 
--- name: erased_accounts(limit)
--- Accounts that are being erased, the first one first.
-SELECT id, name, erased_at FROM accounts WHERE erased_at IS NOT NULL ORDER BY erased_at LIMIT :limit;
+-- name: erased_accounts(kind, limit)
+-- Accounts that are being erased, from behind the one that was last looked at, and round again.
+SELECT id, name, extract(epoch FROM now() - erased_at)::float8 AS seconds FROM accounts
+WHERE erased_at IS NOT NULL
+ORDER BY id <= coalesce((SELECT after FROM housekeeping WHERE kind = :kind), '00000000-0000-0000-0000-000000000000'), id
+LIMIT :limit;
+
+-- name: oldest_erasure()$
+-- For how many seconds the account has been erased that began first, 0 if there is none.
+SELECT coalesce(extract(epoch FROM now() - min(erased_at)), 0)::float8 FROM accounts;
 
 -- name: lock_jobs_to_erase(account_id, after, limit)
 -- Ended jobs of an account in the order of their ids, without those that somebody has locked.
@@ -117,7 +120,8 @@ DELETE FROM uploads WHERE job_id = ANY(:job_ids::uuid[]) AND destination_id IS N
 SELECT DISTINCT job_id FROM uploads WHERE job_id = ANY(:job_ids::uuid[]);
 
 -- name: forget_turns(account_id)!
--- No lane remembers the account.
+-- No lane remembers the account, nor how far erasing has come.
+WITH walked AS (DELETE FROM housekeeping WHERE after = :account_id)
 UPDATE lanes SET turn = '' WHERE turn = :account_id::uuid::text;
 
 -- name: forget_account(account_id)!

@@ -218,7 +218,7 @@ WITH gone AS (
 SELECT count(*) AS deleted, (SELECT id FROM gone ORDER BY id DESC LIMIT 1) AS last FROM gone;
 
 -- name: purge_jobs(after, before, seconds, retry, limit, bytes)^
--- Jobs that ended so long ago, with everything about them. Kept is one that may be retried with its input, has a delivery or a
+-- Jobs that ended so long ago, with everything about them but the places of their events. Kept is one that may be retried with its input, has a delivery or a
 -- callback waiting, has something in the spool or an upload to be aborted, or is what a copy may still take its outputs from.
 WITH oldest AS MATERIALIZED (
     SELECT id, completed_at FROM jobs WHERE id > :after AND id < :before ORDER BY id LIMIT :limit
@@ -254,10 +254,6 @@ WITH oldest AS MATERIALIZED (
     DELETE FROM callbacks WHERE job_id = ANY (ARRAY(SELECT id FROM ready))
 ), told AS (
     DELETE FROM deliveries WHERE job_id = ANY (ARRAY(SELECT id FROM ready))
-), places AS (
-    DELETE FROM feed WHERE event_id = ANY (ARRAY(SELECT id FROM events WHERE job_id = ANY (ARRAY(SELECT id FROM ready))))
-), to_place AS (
-    DELETE FROM unplaced WHERE event_id = ANY (ARRAY(SELECT id FROM events WHERE job_id = ANY (ARRAY(SELECT id FROM ready))))
 ), letters AS (
     DELETE FROM dead_letters WHERE job_id = ANY (ARRAY(SELECT id FROM ready))
 ), granted AS (
@@ -266,6 +262,21 @@ WITH oldest AS MATERIALIZED (
     DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT id FROM ready)) RETURNING id
 )
 SELECT (SELECT count(*) FROM gone) AS deleted, (SELECT id FROM batch ORDER BY id DESC LIMIT 1) AS last;
+
+-- name: purge_feed(after, before, limit)^
+-- Places of events that went with their jobs, by the age of the events. What has its event still goes with that.
+WITH oldest AS MATERIALIZED (
+    SELECT event_id FROM feed WHERE event_id > :after AND event_id < :before ORDER BY event_id LIMIT :limit
+), ready AS MATERIALIZED (
+    SELECT event_id FROM feed WHERE event_id = ANY (ARRAY(
+        SELECT event_id FROM oldest
+        WHERE (SELECT true FROM events WHERE events.id = oldest.event_id) IS NULL
+          AND (SELECT true FROM account_events WHERE account_events.id = oldest.event_id) IS NULL))
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM feed WHERE event_id = ANY (ARRAY(SELECT event_id FROM ready)) RETURNING event_id
+)
+SELECT (SELECT count(*) FROM gone) AS deleted, (SELECT event_id FROM oldest ORDER BY event_id DESC LIMIT 1) AS last;
 
 -- name: purge_dead_letters(after, before, limit)^
 -- Dead letters; that of an open job stays, for it is the way to bring the job back.

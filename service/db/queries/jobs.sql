@@ -1,11 +1,15 @@
 -- Jobs: their rows, their transitions with events, their inputs.
+-- {jobs.*} here and in the other files: each column of jobs by its name, as listed in service/db/columns.py; {taken.* of jobs}: the
+-- same of rows that have come through `taken`.
 
 -- name: insert_job(id, account_id, provider, operation, test_status, destination, destination_id, storage, metadata, webhook, new_webhook_id, webhook_events, webhook_payload, on_unclear, deadline_seconds, images, track_id, input_sha256, traceparent)^
 -- A new job, due at once. Its webhook's subscription is found, made, or enabled again: one per account and URL. One that is
--- there already is only read, so that jobs with the same webhook don't wait for each other.
+-- there already is only shared, so that jobs with the same webhook don't wait for each other; one that is being purged is
+-- waited for, and made anew.
 WITH known AS (
     SELECT id FROM subscriptions
     WHERE account_id = :account_id AND url = :webhook::text AND origin = 'job' AND deleted_at IS NULL AND disabled_at IS NULL
+    FOR KEY SHARE
 ), made AS (
     INSERT INTO subscriptions (id, account_id, origin, url, event_types, include_test)
     SELECT :new_webhook_id, :account_id, 'job', :webhook, '{*}', true
@@ -22,7 +26,7 @@ VALUES (:id, :account_id, :provider, :operation, 'queued', :test_status, :destin
         :webhook, (SELECT id FROM known UNION ALL SELECT id FROM made LIMIT 1), :webhook_events, :webhook_payload,
         :on_unclear, :images, :track_id, :input_sha256, :deadline_seconds::integer,
         now() + make_interval(secs => :deadline_seconds::integer), now(), now(), 1, :traceparent)
-RETURNING *;
+RETURNING {jobs.*};
 
 -- name: insert_beginning(job_id, body, event_id, account_id, type, time, data)!
 -- What will be sent to the provider, apart from the job's row, and the job's first event.
@@ -44,11 +48,11 @@ UPDATE job_inputs SET purge_at = NULL WHERE job_id = :job_id;
 
 -- name: lock_job(id)^
 -- The job for a transition. NO KEY: an insert that refers to the job does not wait for it.
-SELECT *, clock_timestamp() AS clock FROM jobs WHERE id = :id FOR NO KEY UPDATE;
+SELECT {jobs.*}, clock_timestamp() AS clock FROM jobs WHERE id = :id FOR NO KEY UPDATE;
 
 -- name: get_job(id, account_id)^
 -- One job of one account.
-SELECT * FROM jobs WHERE id = :id AND account_id = :account_id;
+SELECT {jobs.*} FROM jobs WHERE id = :id AND account_id = :account_id;
 
 -- name: save_transition(id, version, status, run, attempt, submit_state, provider_task_id, provider_status, progress, verified_by, error, tries, starts, rereads, read_back_at, last_event, submitted_at, completed_at, deadline_at, due_at, nudged_at, source_expires_at, event_ids, event_types, event_data, time)$
 -- State and events in one statement, fenced by the version; null when somebody else was faster.
@@ -83,7 +87,7 @@ SELECT id FROM changed;
 
 -- name: list_events(job_id, after, limit)
 -- A job's events in order.
-SELECT * FROM events WHERE job_id = :job_id AND sequence > :after ORDER BY sequence LIMIT :limit;
+SELECT {events.*} FROM events WHERE job_id = :job_id AND sequence > :after ORDER BY sequence LIMIT :limit;
 
 -- name: begin_task(id, status, lease, reads_back, full)^
 -- A task takes a due job: counts the start before anything can crash, and leases the job against duplicates of the task.
@@ -92,7 +96,7 @@ UPDATE jobs SET starts = starts + 1, due_at = now() + make_interval(secs => :lea
 WHERE id = :id AND status = :status AND due_at <= now()
   -- A provider with as many read-backs under way as it may have is not asked; the sweep comes back to the job.
   AND NOT (provider = ANY(:full::text[]) AND test_status IS NULL AND deadline_at > now())
-RETURNING *, now() AS clock;
+RETURNING {jobs.*}, now() AS clock;
 
 -- name: renew_lease(id, status, run, lease)$
 -- The task is still at it. Never brings a job forward: somebody else may have put it off meanwhile. Returns nothing when the
@@ -108,7 +112,7 @@ WHERE id = :id AND version = :version;
 
 -- name: peek_job(id)^
 -- A job without a lock, whoever's it is.
-SELECT *, now() AS clock FROM jobs WHERE id = :id;
+SELECT {jobs.*}, now() AS clock FROM jobs WHERE id = :id;
 
 -- name: claim_read_back(id, pause)$
 -- A callback wants a read-back: one per job and pause is given out, and the start is counted. Null: wait.
@@ -166,13 +170,14 @@ WITH offers AS (
       AND NOT lane = ANY(CASE WHEN test_status IS NULL THEN :closed::text[] ELSE :closed_for_tests::text[] END)
       AND (test_status IS NOT NULL OR NOT lane = ANY(:held::text[])
            OR EXISTS (SELECT FROM line WHERE line.job_id = jobs.id AND line.granted_at > now() - make_interval(secs => :turn::float8)))
-    RETURNING jobs.*, offers.path, offers.is_call, offers.timeout_seconds
+    RETURNING {jobs.*}, offers.path, offers.is_call, offers.timeout_seconds
 ), intent AS (
     INSERT INTO attempts (job_id, number, run, worker_id, path, is_call, silence_seconds, window_seconds, timeout_seconds, token_key)
     SELECT id, attempt, run, :worker_id, path, is_call AND test_status IS NULL, :silence, :window, timeout_seconds, :token_key
     FROM taken
 )
-SELECT taken.*, job_inputs.body FROM taken JOIN job_inputs ON job_inputs.job_id = taken.id;
+SELECT {taken.* of jobs}, taken.path, taken.is_call, taken.timeout_seconds, job_inputs.body
+FROM taken JOIN job_inputs ON job_inputs.job_id = taken.id;
 
 -- name: begin_attempt(job_id, number, run, worker_id, path, is_call, silence, window, timeout, token_key)$
 -- The intent to send, committed before anything is sent; returns the body to send, null when it is gone.
@@ -189,7 +194,7 @@ RETURNING EXISTS (SELECT FROM callbacks WHERE callbacks.job_id = attempts.job_id
 
 -- name: find_attempt(job_id, number)^
 -- One attempt, and when its worker was heard of last; null: that is forgotten.
-SELECT attempts.*, workers.seen_at FROM attempts LEFT JOIN workers ON workers.id = attempts.worker_id
+SELECT {attempts.*}, workers.seen_at FROM attempts LEFT JOIN workers ON workers.id = attempts.worker_id
 WHERE job_id = :job_id AND number = :number;
 
 -- name: sent_to(job_id, number)$
@@ -221,15 +226,16 @@ FROM attempts WHERE job_id = :job_id AND run = :run;
 
 -- name: last_attempt(job_id)^
 -- The newest attempt of a job.
-SELECT * FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 1;
+SELECT {attempts.*} FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 1;
 
 -- name: list_attempts(job_id)
 -- A job's newest attempts, oldest first.
-SELECT * FROM (SELECT * FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 100) newest ORDER BY number;
+SELECT {newest.* of attempts}
+FROM (SELECT {attempts.*} FROM attempts WHERE job_id = :job_id ORDER BY number DESC LIMIT 100) newest ORDER BY number;
 
 -- name: list_jobs(account_id, status, provider, operation, destination, test, created_after, created_before, metadata, before, limit)
 -- An account's jobs, newest first.
-SELECT * FROM jobs
+SELECT {jobs.*} FROM jobs
 WHERE account_id = :account_id
   AND (:status::text IS NULL OR status = :status)
   AND (:provider::text IS NULL OR provider = :provider)

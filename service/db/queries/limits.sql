@@ -2,12 +2,14 @@
 
 -- name: take_job_token(account_id, rate, burst)$
 -- Takes a token of the account's bucket, which gets `rate` a second and holds `burst`; returns what is left. Less than 0: there
--- was none, and the caller rolls back. Later ones wait for this transaction's end, and count from what it has left.
+-- was none, and the caller rolls back. Later ones wait for this transaction's end, and count from what it has left. A time to
+-- come is from before the clock was put back: as if that much had gone by. What is refused leaves it standing, so that an
+-- account that got nothing for it would be shut out until then.
 INSERT INTO account_rates (account_id, tokens, at) VALUES (:account_id, :burst::float8 - 1, clock_timestamp())
 ON CONFLICT (account_id) DO UPDATE SET
     tokens = least(:burst::float8, account_rates.tokens
-        + :rate::float8 * greatest(0, extract(epoch FROM clock_timestamp() - account_rates.at)::float8)) - 1,
-    at = greatest(account_rates.at, clock_timestamp())
+        + :rate::float8 * abs(extract(epoch FROM clock_timestamp() - account_rates.at)::float8)) - 1,
+    at = clock_timestamp()
 RETURNING tokens;
 
 -- name: count_open_jobs(account_id, most)$

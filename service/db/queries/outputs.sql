@@ -2,11 +2,11 @@
 
 -- name: list_outputs(job_id)
 -- A job's outputs in order.
-SELECT * FROM outputs WHERE job_id = :job_id ORDER BY index;
+SELECT {outputs.*} FROM outputs WHERE job_id = :job_id ORDER BY index;
 
 -- name: list_outputs_of(job_ids)
 -- The outputs of several jobs.
-SELECT * FROM outputs WHERE job_id = ANY(:job_ids::uuid[]) ORDER BY job_id, index;
+SELECT {outputs.*} FROM outputs WHERE job_id = ANY(:job_ids::uuid[]) ORDER BY job_id, index;
 
 -- name: upsert_outputs(job_id, status, indexes, kinds, urls, ttls, nsfw, encoded, inline)
 -- What a verdict found; a stored output keeps everything, another one gets its fresh URL.
@@ -18,7 +18,7 @@ FROM unnest(:indexes::smallint[], :kinds::text[], :urls::text[], :ttls::float8[]
 ON CONFLICT (job_id, index) DO UPDATE SET source_url = excluded.source_url, source_expires_at = excluded.source_expires_at,
     encoded = excluded.encoded, inline = excluded.inline
     WHERE outputs.status <> 'stored'
-RETURNING *;
+RETURNING {outputs.*};
 
 -- name: fix_output(job_id, index, media_type, extension, bytes, width, height, frames, sha256, bucket, region, endpoint_url, key, key_run, mark, part_bytes, checksum)^
 -- What will be written and where, before it is written. A digest once fixed stays until the object is known to be absent,
@@ -59,14 +59,14 @@ WITH marked AS (
     WHERE job_id = :job_id AND index = :index AND status = 'writing' AND sha256 = :sha256
       AND bucket = :bucket AND key = :key
       AND region IS NOT DISTINCT FROM :region AND endpoint_url IS NOT DISTINCT FROM :endpoint_url
-    RETURNING *
+    RETURNING {outputs.*}
 ), emptied AS (
     DELETE FROM inline_outputs USING marked
     WHERE marked.inline AND inline_outputs.job_id = marked.job_id AND inline_outputs.index = marked.index
 )
-SELECT * FROM marked
+SELECT {marked.* of outputs} FROM marked
 UNION ALL
-SELECT outputs.* FROM outputs WHERE job_id = :job_id AND index <> :index AND EXISTS (SELECT FROM marked)
+SELECT {outputs.*} FROM outputs WHERE job_id = :job_id AND index <> :index AND EXISTS (SELECT FROM marked)
 ORDER BY index;
 
 -- name: keep_inline(job_id, indexes, bodies)!
@@ -133,7 +133,7 @@ WHERE id IN (
             SELECT FROM workers WHERE workers.id = worker_id AND seen_at > now() - make_interval(secs => :silence))
     )))
     ORDER BY begun_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-RETURNING *, begun_at < now() - interval '7 days' AS given_up;
+RETURNING {uploads.*}, begun_at < now() - interval '7 days' AS given_up;
 
 -- name: uploads_beside(id, bucket, key)
 -- What else is known under the same key. alive: somebody is at it.

@@ -13,13 +13,13 @@ VALUES (:id, :account_id, :url, :sink, :event_types, :filter, :payload, :include
 
 -- name: get_subscription(account_id, id)^
 -- One that was not deleted, with its account.
-SELECT subscriptions.*, accounts.name AS account_name, accounts.external_id
+SELECT {subscriptions.*}, accounts.name AS account_name, accounts.external_id
 FROM subscriptions JOIN accounts ON accounts.id = subscriptions.account_id
 WHERE subscriptions.id = :id AND subscriptions.account_id = :account_id AND deleted_at IS NULL;
 
 -- name: list_subscriptions(account_id, origin, before, limit)
 -- An account's, newest first, with their account.
-SELECT subscriptions.*, accounts.name AS account_name, accounts.external_id
+SELECT {subscriptions.*}, accounts.name AS account_name, accounts.external_id
 FROM subscriptions JOIN accounts ON accounts.id = subscriptions.account_id
 WHERE subscriptions.account_id = :account_id AND origin = :origin AND deleted_at IS NULL
   AND (:before::uuid IS NULL OR subscriptions.id < :before)
@@ -27,7 +27,7 @@ ORDER BY subscriptions.id DESC LIMIT :limit;
 
 -- name: lock_subscription(account_id, id)^
 -- One that was not deleted, with its account, for whoever changes it.
-SELECT subscriptions.*, accounts.name AS account_name, accounts.external_id
+SELECT {subscriptions.*}, accounts.name AS account_name, accounts.external_id
 FROM subscriptions JOIN accounts ON accounts.id = subscriptions.account_id
 WHERE subscriptions.id = :id AND subscriptions.account_id = :account_id AND deleted_at IS NULL
 FOR NO KEY UPDATE OF subscriptions;
