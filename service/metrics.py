@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from itertools import product
+
 from prometheus_client import Counter, Gauge, Histogram
 
 CALLBACKS = Counter(
@@ -70,6 +73,11 @@ HOUSEKEEPING_SUCCESS = Gauge(
     "genrelay_housekeeping_last_success_timestamp_seconds",
     "When this process last went through a round of housekeeping, or found another one at it; 0 if it has not yet: take the"
     " maximum.",
+)
+ERASURE_AGE = Gauge(
+    "genrelay_erasure_age_seconds",
+    "For how long the oldest erasure of an account has gone on, 0 when there is none; every worker looks at all of them: take"
+    " the maximum, not the sum.",
 )
 SPOOLED = Counter(
     "genrelay_spooled_total",
@@ -192,3 +200,30 @@ def watch_output_memory(held: int, waiting: int) -> None:
     """Show what the budget of outputs has come to."""
     OUTPUT_MEMORY.set(held)
     OUTPUT_MEMORY_WAITING.set(waiting)
+
+
+def begin_at_zero(operations: Mapping[str, Iterable[str]]) -> None:
+    """Show what alerts count before it first happens: a line that appears with 1 has not increased for Prometheus.
+
+    operations: names by provider. Left out is what alerts take as a share of a whole (statuses of requests and of calls).
+    """
+    known: dict[Counter, Iterable[tuple[str, ...]]] = {
+        SPOOLED: product(("spooled", "source", "spool", "late", "error")),
+        SUBSCRIPTION_TROUBLE: product(("failing", "disabled")),
+        DELIVERIES: product(("delivered", "failed", "canceled")),
+        DELIVERY_ATTEMPTS: product(("url", "sink"), ("delivered", "failed", "ours")),
+        REQUESTS_LIMITED: product(
+            ("requests_per_second", "requests_at_once", "jobs_per_minute", "open_jobs", "unknown_keys")
+        ),
+        CALLBACKS: [*product(operations, ("kept", "unavailable", "internal")), ("unknown", "bad_token")],
+        DESTINATION_EVENTS: product(("destination.failing", "destination.recovered")),
+    }
+    for counter, lines in known.items():
+        for line in lines:
+            counter.labels(*line)
+    for provider, names in operations.items():
+        for operation, test in product(names, ("false", "true")):
+            for outcome in ("Accepted", "Finished", "Rejected", "NotRun", "Unclear"):
+                SUBMITS.labels(provider, operation, outcome, test)
+            for status in ("succeeded", "failed", "canceled"):
+                JOBS_ENDED.labels(provider, operation, status, test)

@@ -147,8 +147,20 @@ def _of(value: Any, path: Path) -> Schema:
             return {"type": "object"}
         case dict():
             below = {name: _of(part, (*path, name)) for name, part in value.items()}
-            return {"type": "object", "additionalProperties": False, "properties": below}
+            closed: Schema = {"type": "object", "additionalProperties": False, "properties": below}
+            return closed | {"required": _required(value, below)}
     raise TypeError(f"{'.'.join(path)}: {value!r} has no type; tell it in TOLD")
+
+
+def _required(values: dict[str, Any], schemas: dict[str, Schema]) -> list[str]:
+    """Return the names that `null` may not take away: sections, and what a template can't do without."""
+    return [name for name, value in values.items() if not (value in (None, "", {}) or _is_free(name, schemas[name]))]
+
+
+def _is_free(name: str, schema: Schema) -> bool:
+    # A rule of a network policy without ports would open all of them.
+    is_list = schema.get("type") == "array" and "minItems" not in schema
+    return is_list or name in FREE or "null" in schema.get("type", "")
 
 
 def config_schema() -> Schema:

@@ -28,14 +28,15 @@ def test_a_route_leads_from_its_gateway_to_the_api(ending: str, gateway: str) ->
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
     check_keys(route["spec"], required={"parentRefs", "rules"}, optional={"hostnames"})
     assert [parent["name"] for parent in route["spec"]["parentRefs"]] == [gateway]
-    [rule] = route["spec"]["rules"]
-    check_keys(rule, required={"matches", "backendRefs"}, optional={"timeouts"})
-    for match in rule["matches"]:
-        assert set(match) == {"path"}
-        assert match["path"]["type"] == "PathPrefix"
-    [backend] = rule["backendRefs"]
     service = one(EVERYTHING, "Service", "-api")
-    assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+    for rule in route["spec"]["rules"]:
+        check_keys(rule, required={"matches", "backendRefs", "timeouts"})
+        assert len(rule["matches"]) <= 8, "more are refused by older versions of the Gateway API"
+        for match in rule["matches"]:
+            assert set(match) == {"path"}
+            assert match["path"]["type"] == "PathPrefix"
+        [backend] = rule["backendRefs"]
+        assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
 
 
 def test_a_route_without_a_gateway_is_refused() -> None:
@@ -64,14 +65,19 @@ def test_prometheus_finds_api_and_workers_by_ports_that_are_there() -> None:
         assert len([port for port in ports if port in named]) == 1, "each is asked once"
     for endpoint in monitor["spec"]["endpoints"]:
         assert endpoint["path"] == "/metrics"
-        check_keys(endpoint, required={"port", "path", "interval", "scrapeTimeout"}, optional={"metricRelabelings"})
+        known = {"port", "path", "relabelings", "interval", "scrapeTimeout"}
+        check_keys(endpoint, required=known, optional={"metricRelabelings"})
 
 
 def test_the_alerts_are_those_of_the_file_with_their_templates_untouched() -> None:
     rule = one(EVERYTHING, "PrometheusRule")
     assert rule["apiVersion"] == "monitoring.coreos.com/v1"
     written = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
-    assert rule["spec"] == {"groups": written["groups"]}
+    for group, original in zip(rule["spec"]["groups"], written["groups"], strict=True):
+        narrowed = {
+            alert["alert"] for alert, file in zip(group["rules"], original["rules"], strict=True) if alert != file
+        }
+        assert narrowed == ({"GenrelayGone", "GenrelayNotReady"} if group["name"] == "genrelay.processes" else set())
     for group in rule["spec"]["groups"]:
         check_keys(group, required={"name", "rules"}, optional={"interval"})
         for alert in group["rules"]:

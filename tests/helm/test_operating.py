@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import helm_python as helm
 import pytest
 import yaml
 
+from config.settings import EngineSettings
 from handlers.app import make_app
+from service import serving
+from tests.cli.command import clean_environment, run
 from tests.helm.charts import Values, is_hook, notes, of_kind, one, pods, render, toml, value_sets
 from tests.world import World
 
-CLIENT_PATHS = ["/v1", "/.well-known/jwks.json", "/openapi.json", "/docs", "/problems"]
+CLIENT_PATHS = [
+    "/v1/account", "/v1/deliveries", "/v1/destinations", "/v1/events", "/v1/jobs", "/v1/providers", "/v1/subscriptions",
+    "/v1/webhook-checks", "/.well-known/jwks.json", "/openapi.json", "/docs", "/problems",
+]  # fmt: skip
 
 
 def pod(values: Values, component: str) -> dict[str, Any]:
@@ -30,11 +38,36 @@ def test_the_migration_comes_first_and_stays_when_it_fails() -> None:
     notes_of = job["metadata"]["annotations"]
     assert notes_of["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert set(notes_of["helm.sh/hook-delete-policy"].split(",")) == {"before-hook-creation", "hook-succeeded"}
-    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["backoffLimit"]) == (280, 3)
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate"]
+    assert job["spec"]["activeDeadlineSeconds"] < 300, "Helm waits for five minutes"
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"][0] == "migrate"
     needed = one(manifests, "ConfigMap", "-migrate")["metadata"]["annotations"]
     assert int(needed["helm.sh/hook-weight"]) < int(notes_of["helm.sh/hook-weight"])
     assert needed["helm.sh/hook"] == notes_of["helm.sh/hook"]
+
+
+@pytest.mark.parametrize(("deadline", "again"), [(280, 1), (280, 0), (280, 3), (3600, 6), (3600, 1)])
+def test_every_try_of_the_migration_ends_by_itself_before_its_pod_is_taken_away(deadline: int, again: int) -> None:
+    values = {"migrations": {"activeDeadlineSeconds": deadline, "backoffLimit": again}}
+    spec = one(render(values if deadline != 280 or again != 1 else {}), "Job")["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (deadline, again)
+    option, seconds = spec["template"]["spec"]["containers"][0]["args"][1:]
+    assert option == "--patience"
+    # 30 s to start; Kubernetes' pauses double, beginning at 10 s.
+    tries = (again + 1) * (int(seconds) + 30) + sum(min(360, 10 * 2**pause) for pause in range(again))
+    assert deadline - again - 1 <= tries <= deadline
+    assert int(seconds) >= 20
+
+
+def test_tries_for_which_there_is_no_time_are_refused() -> None:
+    with pytest.raises(helm.HelmError, match="activeDeadlineSeconds: 7 tries"):
+        render({"migrations": {"backoffLimit": 6}})
+
+
+async def test_the_migration_takes_the_arguments_that_the_job_gives_it(database_url: str) -> None:
+    container = one(render({}), "Job")["spec"]["template"]["spec"]["containers"][0]
+    settings = {"GENRELAY_DATABASE_URL": database_url, "GENRELAY_SECRET_KEY": "a secret key for tests - 32 characters"}
+    ran = await run(*container["args"], environment=clean_environment(**settings))
+    assert ran.status == 0, ran.err
 
 
 def test_a_rollback_runs_no_migration() -> None:
@@ -61,16 +94,42 @@ def test_development_migrates_in_the_pods_once_its_postgresql_answers() -> None:
 @pytest.mark.parametrize(
     ("config", "api", "worker"),
     [
-        ({}, 50, 365),
-        ({"engine": {"drain_seconds": 600}}, 50, 645),
-        ({"http": {"linger_seconds": 20}}, 65, 365),
-        ({"http": {"linger_seconds": 0.5}, "engine": {"drain_seconds": 0.2}}, 46, 46),
+        ({}, 5, EngineSettings().drain_seconds),
+        ({"engine": {"drain_seconds": 600}}, 5, 600),
+        ({"http": {"linger_seconds": 20}}, 20, 320),
+        ({"http": {"linger_seconds": 0.5}, "engine": {"drain_seconds": 0.2}}, 0.5, 0.2),
     ],
 )
-def test_a_pod_has_the_time_that_its_settings_take(config: Values, api: int, worker: int) -> None:
-    values = {"config": config}
-    assert pod(values, "api")["terminationGracePeriodSeconds"] == api
-    assert pod(values, "worker")["terminationGracePeriodSeconds"] == worker
+def test_a_pod_has_the_time_that_its_settings_and_the_requests_under_way_take(
+    config: Values, api: float, worker: float
+) -> None:
+    for component, first in (("api", api), ("worker", worker)):
+        given = pod({"config": config}, component)["terminationGracePeriodSeconds"]
+        assert given == math.ceil(first + serving._GRACE_SECONDS + 15)
+
+
+def test_a_pod_has_the_time_that_its_variables_say() -> None:
+    def grace(component: str, **values: Any) -> int:
+        return int(pod(values, component)["terminationGracePeriodSeconds"])
+
+    def env(name: str, value: str) -> list[Values]:
+        return [{"name": name, "value": value}]
+
+    drain, linger = "GENRELAY_ENGINE__DRAIN_SECONDS", "GENRELAY_HTTP__LINGER_SECONDS"
+    config = {"engine": {"drain_seconds": 400}, "http": {"linger_seconds": 6}}
+    assert grace("worker", extraEnv=env(drain, "600"), config=config) == 675
+    assert grace("worker", extraEnv=env(drain, "600"), worker={"extraEnv": env(drain, "700.5")}) == 776
+    assert grace("api", extraEnv=env(linger, "30"), config=config) == 105
+    assert grace("api", extraEnv=env(linger, "30"), api={"extraEnv": env(linger, "40")}) == 115
+    assert grace("worker", api={"extraEnv": env(drain, "600")}) == 395
+
+
+@pytest.mark.parametrize("given", [{"value": "long"}, {"valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}])
+def test_a_time_to_leave_that_can_not_be_known_is_refused(given: Values) -> None:
+    values: Values = {"extraEnv": [{"name": "GENRELAY_ENGINE__DRAIN_SECONDS", **given}]}
+    with pytest.raises(helm.HelmError, match=r"set config\.engine\.drain_seconds"):
+        render(values)
+    render(values | {"worker": {"terminationGracePeriodSeconds": 900}})
 
 
 def test_a_time_to_leave_of_an_operators_own_wins() -> None:
@@ -93,6 +152,12 @@ def test_the_api_lingers_until_it_is_known_that_it_leaves_and_workers_need_not()
 def test_a_new_pod_is_ready_before_an_old_one_goes(component: str) -> None:
     strategy = one(render({}), "Deployment", f"-{component}")["spec"]["strategy"]
     assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+
+
+@pytest.mark.parametrize("component", ["api", "worker"])
+def test_another_way_to_replace_pods_has_nothing_of_the_default_one(component: str) -> None:
+    manifests = render({component: {"strategy": {"type": "Recreate"}}})
+    assert one(manifests, "Deployment", f"-{component}")["spec"]["strategy"] == {"type": "Recreate"}
 
 
 @pytest.mark.parametrize("component", ["api", "worker"])
@@ -129,8 +194,13 @@ async def test_every_route_is_for_providers_for_clients_or_for_the_cluster_alone
     def under(path: str, prefixes: list[str]) -> bool:
         return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
-    assert {path for path in paths if not under(path, CLIENT_PATHS)} == {"/livez", "/readyz", "/metrics"}
-    assert any(under(path, ["/v1/callbacks"]) for path in paths)
+    callbacks = {path for path in paths if under(path, ["/v1/callbacks"])}
+    assert callbacks
+    assert {path for path in paths if not under(path, CLIENT_PATHS)} == {"/livez", "/readyz", "/metrics"} | callbacks
+    for path in paths:
+        assert len([prefix for prefix in CLIENT_PATHS if under(path, [prefix])]) <= 1, path
+    for prefix in CLIENT_PATHS:
+        assert any(under(path, [prefix]) for path in paths), prefix
 
 
 @pytest.mark.parametrize("name", sorted(value_sets()))
@@ -143,7 +213,7 @@ def test_nothing_leads_to_metrics_and_probes(name: str) -> None:
             assert found == wanted[ingress["metadata"]["name"].rpartition("-")[2]]
             assert {path["pathType"] for path in rule["http"]["paths"]} == {"Prefix"}
     for route in of_kind(manifests, "HTTPRoute"):
-        matches = route["spec"]["rules"][0]["matches"]
+        matches = [match for rule in route["spec"]["rules"] for match in rule["matches"]]
         assert [m["path"]["value"] for m in matches] == wanted[route["metadata"]["name"].rpartition("-")[2]]
     assert {s["spec"].get("type", "ClusterIP") for s in of_kind(manifests, "Service")} <= {"ClusterIP", "NodePort"}
 
@@ -171,6 +241,35 @@ def test_pods_reach_dns_database_and_https_only() -> None:
         assert ports(policy["egress"]) == {53, 5432, 443, 8443}
         assert ports(policy["ingress"]) == {"http"}
         assert all("ports" in rule for rule in policy["egress"]), "a rule without ports opens everything"
+
+
+def test_every_policy_lets_dns_through_by_udp_and_for_long_answers_by_tcp() -> None:
+    policies = of_kind(render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")
+    assert len(policies) == 3
+    for policy in policies:
+        given = [port for rule in policy["spec"]["egress"] for port in rule["ports"] if port["port"] == 53]
+        assert sorted(port["protocol"] for port in given) == ["TCP", "UDP"], policy["metadata"]["name"]
+
+
+def test_prometheus_reaches_the_api_whoever_else_may() -> None:
+    clients, prometheus = ({"podSelector": {"matchLabels": {"app": name}}} for name in ("clients", "prometheus"))
+    monitored = {"monitoring": {"serviceMonitor": {"enabled": True}}}
+    policy: Values = {"enabled": True, "apiFrom": [clients]}
+    with pytest.raises(helm.HelmError, match=r"networkPolicy\.metricsFrom"):
+        render(monitored | {"networkPolicy": policy})
+    manifests = render(monitored | {"networkPolicy": policy | {"metricsFrom": [prometheus]}})
+    for component in ("api", "worker"):
+        rules = one(manifests, "NetworkPolicy", f"-{component}")["spec"]["ingress"]
+        assert {"ports": [{"port": "http"}], "from": [prometheus]} in rules
+    # Without one of the two nobody is shut out.
+    assert render({"networkPolicy": policy})
+    assert render(monitored | {"networkPolicy": {"enabled": True}})
+
+
+def test_a_proxy_to_the_database_that_the_migration_runs_with_reaches_its_cloud() -> None:
+    proxy = {"name": "proxy", "image": "registry.example.com/proxy:1", "restartPolicy": "Always"}
+    values: Values = {"networkPolicy": {"enabled": True}, "extraInitContainers": [proxy]}
+    assert ports(one(render(values), "NetworkPolicy", "-migrate")["spec"]["egress"]) == {53, 5432, 443, 8443}
 
 
 def test_the_migration_reaches_its_database_although_it_comes_before_the_policies_of_the_rest() -> None:

@@ -101,6 +101,45 @@ def test_values_of_a_wrong_kind_are_refused(values: Values) -> None:
         render_files(values)
 
 
+def below(schema: dict[str, Any] = SCHEMA, path: Path = ()) -> Iterator[tuple[Path, bool]]:
+    """Yield the path of everything that has a default, and whether `null` may take it away."""
+    for name, part in schema["properties"].items():
+        if name == "global":
+            continue  # has none
+        yield (*path, name), name not in schema.get("required", [])
+        if "properties" in part and name != "config" and path != ("probes",):
+            yield from below(part, (*path, name))
+
+
+# What only matters together with something else, which says so itself.
+NEEDED = {
+    ("networkPolicy", "metricsFrom"),
+    ("httpRoute", "callbacks", "parentRefs"),
+    ("httpRoute", "clients", "parentRefs"),
+}
+
+
+@pytest.mark.parametrize("path", [path for path, optional in below() if optional and path not in NEEDED], ids=".".join)
+def test_null_takes_away_what_may_be_missing(path: Path) -> None:
+    for number in (0, 1):
+        values = copy.deepcopy(BASES[number])
+        place = values
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = None
+        text = "".join(render_files(values).values())
+        assert "<nil>" not in text
+        assert "<no value>" not in text
+
+
+def test_null_does_not_take_away_what_nothing_goes_without() -> None:
+    needed = [path for path, optional in below() if not optional]
+    assert {("image", "repository"), ("api",), ("api", "replicas"), ("networkPolicy", "httpsPorts")} <= set(needed)
+    for path in needed[::4]:
+        with pytest.raises(helm.HelmError, match=f"missing propert.*'{path[-1]}'"):
+            render_files(at(path, None))
+
+
 def test_a_chart_above_may_share_globals() -> None:
     assert render_files({"global": {"region": "eu"}}) == render_files({})
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from service.cli import app
+from service.cli.commands import app
 from tests.operating.rules import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -63,15 +63,34 @@ providers:
 {{- hasKey $http "linger_seconds" | ternary (get $http "linger_seconds") .Values.api.lingerSeconds -}}
 {{- end -}}
 
-{{/* Seconds that a pod may take to go. Takes root and component. Requests under way have 30 of them; the rest is for what closes at the end. */}}
+{{/*
+Seconds that a pod may take to go: its own first, then 60 for requests under way (service/serving.py), then 15 for what closes at
+the end. Takes root and component.
+*/}}
 {{- define "genrelay.grace" -}}
 {{- $given := (get .root.Values .component).terminationGracePeriodSeconds -}}
+{{- if kindIs "invalid" $given -}}
 {{- $engine := default dict (default dict .root.Values.config).engine -}}
 {{- $drain := hasKey $engine "drain_seconds" | ternary (get $engine "drain_seconds") 320 -}}
-{{- $first := .component | eq "worker" | ternary $drain (include "genrelay.linger" .root | float64) -}}
-{{- if kindIs "invalid" $given -}}
-{{- addf $first 45 | ceil | int64 -}}
+{{- $of_workers := dict "variable" "GENRELAY_ENGINE__DRAIN_SECONDS" "setting" "engine.drain_seconds" "otherwise" $drain -}}
+{{- $of_the_api := dict "variable" "GENRELAY_HTTP__LINGER_SECONDS" "setting" "http.linger_seconds" -}}
+{{- $first := include "genrelay.seconds" (merge (.component | eq "worker" | ternary $of_workers $of_the_api) .) -}}
+{{- addf (float64 $first) 75 | ceil | int64 -}}
 {{- else -}}
 {{- int64 $given -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What a variable of the pods says, which wins over the file. Takes root, component, variable, setting and otherwise. */}}
+{{- define "genrelay.seconds" -}}
+{{- $seconds := .otherwise -}}
+{{- range include "genrelay.env" . | fromYamlArray -}}
+{{- if eq .name $.variable -}}
+{{- $seconds = default "" .value -}}
+{{- if not (regexMatch "^[0-9]+([.][0-9]*)?$" $seconds) -}}
+{{- fail (printf "%s: a pod's grace period follows from it, and here it is no number: set config.%s instead" $.variable $.setting) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $seconds -}}
 {{- end -}}

@@ -67,7 +67,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace
 {{- end -}}
 {{- end -}}
 
-{{/* What clients need, as paths; what providers reach is /v1/callbacks. */}}
+{{/* What clients need, as paths; what providers reach is /v1/callbacks, and not among them. */}}
 {{- define "genrelay.clientPaths" -}}
-paths: [/v1, /.well-known/jwks.json, /openapi.json, /docs, /problems]
+paths:
+  - /v1/account
+  - /v1/deliveries
+  - /v1/destinations
+  - /v1/events
+  - /v1/jobs
+  - /v1/providers
+  - /v1/subscriptions
+  - /v1/webhook-checks
+  - /.well-known/jwks.json
+  - /openapi.json
+  - /docs
+  - /problems
 {{- end -}}

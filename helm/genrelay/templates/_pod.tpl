@@ -162,8 +162,11 @@ spec:
   replicas: {{ int64 $values.replicas }}
   {{- end }}
   revisionHistoryLimit: 5
+  {{- with $values.strategy }}
   strategy:
-    {{- toYaml $values.strategy | nindent 4 }}
+    {{- /* The defaults of values.yaml are still there below another type, where the API server refuses them. */}}
+    {{- toYaml (eq (default "RollingUpdate" .type) "RollingUpdate" | ternary . (omit . "rollingUpdate")) | nindent 4 }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "genrelay.selector" .root | nindent 6 }}
@@ -179,7 +182,7 @@ spec:
       labels:
         {{- include "genrelay.selector" .root | nindent 8 }}
         app.kubernetes.io/component: {{ .component }}
-        {{- with omit $values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+        {{- with omit (default dict $values.podLabels) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
