@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -24,18 +24,23 @@ _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 # Names that hold one of those words and no secret.
 _HARMLESS = frozenset({"x-amz-signedheaders"})
 
-_SECRETS = (
+# Strangers choose what is logged: each takes time in proportion to the text. None begins again within what it has read
+# in vain: it begins where a word does, reads on without going back (`*+`, `++`, `(?>…)`), or takes what it has read.
+_SECRETS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # A URL's query is what signs it; userinfo is a password.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s\"'?]+)\?[^\s\"']*", re.IGNORECASE), rf"\1?{CUT}"),
-    (re.compile(r"(/[^\s\"'?=]*)\?[^\s\"'=]+=[^\s\"']*"), rf"\1?{CUT}"),
+    (re.compile(r"(?<![^\s\"'])((?>[^\s\"']*?://)[^\s\"'?]*+\?)[^\s\"']*"), rf"\1{CUT}"),
+    (re.compile(r"(?<![^\s\"'])([^\s\"'/]*+/[^\s\"'?]*+\?)[^\s\"'=]*+=[^\s\"']*"), rf"\1{CUT}"),
     (re.compile(r"(/v1/callbacks/[a-z0-9_-]+/)[A-Za-z0-9_=-]+"), rf"\1{CUT}"),
-    (re.compile(r"(postgres(?:ql)?://[^:/@\s]*:)[^@\s]*@"), rf"\1{CUT}@"),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^:/@\s]*:)[^@/\s]*@", re.IGNORECASE), rf"\1{CUT}@"),
+    (
+        re.compile(r"(postgres(?:ql)?://[^:/@\s]*+:)[^@\s]*+(@?)"),
+        lambda found: f"{found[1]}{CUT}@" if found[2] else found[0],
+    ),
+    (re.compile(r"(://[^:/@\s]*+:)[^@/\s]*+@"), rf"\1{CUT}@"),
     (re.compile(r"\b((?:bearer|basic|negotiate)\s+)(?=[^\s\"']*[^a-z\s\"'])[^\s\"',]+", re.IGNORECASE), rf"\1{CUT}"),
     (re.compile(r"\b(bearer\s+)[^\s\"']+", re.IGNORECASE), rf"\1{CUT}"),
     (re.compile(r"\b(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), rf"\1{CUT}"),
     (re.compile(r"\b(gr_|sk[-_])[A-Za-z0-9_-]{16,}"), rf"\1{CUT}"),
-    (re.compile(r"\b(eyJ)[\w-]{8,}\.[\w.-]+"), rf"\1{CUT}"),
+    (re.compile(r"\b(eyJ)[\w.-]{10,}"), rf"\1{CUT}"),
     (re.compile(r"\b(A(?:KIA|SIA|ROA|IDA))[A-Z0-9]{12,}"), rf"\1{CUT}"),
     # An AWS secret key: forty of base64, of all sorts.
     (
@@ -47,14 +52,15 @@ _SECRETS = (
     # name: value, name=value, "name": "value", as headers, dicts and JSON are written; a scheme is no value.
     (
         re.compile(
-            rf"([\w-]*(?:{_NAME})[\w-]*[\"']?\s*[:=]\s*)(?!{CUT})(?!(?:bearer|basic|negotiate)\s+{CUT})"
-            r"(?:b?\"[^\"]*\"|b?'[^']*'|(?:aws4[\w-]*\s+|bearer\s+|basic\s+)?[^\s\"',&;})\]]+)",
+            rf"(?<![\w-])((?=[\w-]*?(?:{_NAME}))[\w-]++[\"']?\s*+[:=]\s*+)"
+            rf"(?!{CUT})(?!(?:bearer|basic|negotiate)\s+{CUT})"
+            r"(?:b?\"[^\"]*+\"?|b?'[^']*+'?|(?:aws4[\w-]*\s+|bearer\s+|basic\s+)?[^\s\"',&;})\]]+)",
             re.IGNORECASE,
         ),
         rf"\1{CUT}",
     ),
     # A provider's key in a JSON body.
-    (re.compile(r"([\"']key[\"']\s*:\s*)(?:\"[^\"]*\"|'[^']*')"), rf"\1{CUT}"),
+    (re.compile(r"([\"']key[\"']\s*:\s*)(?:\"[^\"]*+\"?|'[^']*+'?)"), rf"\1{CUT}"),
     # An exception's own words within somebody's repr.
     (re.compile(r"(\bexception=\w+)\(.*", re.DOTALL), rf"\1({CUT})"),
 )
@@ -63,6 +69,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_]{0,39}|[a-z]{1,20}\.[a-z_]{1,30}")
 _BEGINNINGS = ("whs", "sk", "eyJ", "AKIA", "ASIA", "AROA", "AIDA")
 _SHORTEST = 8  # characters of a secret whose value is looked for
 _DEEPEST, _MOST = 6, 200
+_LONGEST = 8 * 1024  # characters of a text that are logged
 
 _known: set[str] = set()
 
@@ -95,12 +102,24 @@ def _secrets_in(value: Any) -> Iterator[str]:
 
 
 def scrub(text: str) -> str:
-    """Return the text without what looks like a secret, or is one that is known."""
+    """Return the text without what looks like a secret, or is one that is known; of a long one only the beginning."""
     for secret in _known:
         if secret in text:
             text = text.replace(secret, CUT)
     if _PLAIN.fullmatch(text) and "gr_" not in text and not text.startswith(_BEGINNINGS):
         return text
+    if len(text) > _LONGEST:
+        return f"{_cut_out(_beginning_of(text))} {CUT} ({len(text)} characters)"
+    return _cut_out(text)
+
+
+def _beginning_of(text: str) -> str:
+    """Return whole words: the first half of a secret may not look like one."""
+    *words, _ = re.split(r"(\s)", text[: _LONGEST + 1])
+    return "".join(words[:-1])
+
+
+def _cut_out(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text

@@ -169,20 +169,29 @@ class LimitSettings(Section):
     """What one account may ask for, unless it has limits of its own (`genrelay accounts limits`); more is 429."""
 
     requests_per_second: float | None = Field(
-        None, gt=0, description="Requests to one process in a second, on average; none: no limit."
+        None, ge=1e-3, lt=1e9, description="Requests to one process in a second, on average; none: no limit."
     )
-    requests_burst: int = Field(50, ge=1, description="Requests that may come at once before that average holds.")
+    requests_burst: int = Field(
+        50, ge=1, lt=2**31, description="Requests that may come at once before that average holds."
+    )
     requests_at_once: int = Field(
-        1000, ge=1, description="Requests of an account under way in one process; streams are counted apart."
+        1000,
+        ge=1,
+        lt=2**31,
+        description="Requests of an account under way in one process; streams are counted apart.",
     )
     jobs_per_minute: float | None = Field(
         None,
-        gt=0,
+        ge=1e-3,
+        lt=1e9,
         description="Jobs an account may submit, copy or retry in a minute, over all processes; so many may come at once, and"
         " they come back evenly. None: no limit.",
     )
     open_jobs: int | None = Field(
-        None, ge=1, description="Jobs of an account that have not ended, over all processes; none: no limit."
+        None,
+        ge=1,
+        lt=2**31,
+        description="Jobs of an account that have not ended, over all processes; none: no limit.",
     )
 
 
@@ -329,6 +338,11 @@ class RetentionSettings(Section):
     def _no_limit(cls, seconds: object) -> object:
         """Read the word `none`: neither a variable nor TOML has a null."""
         return None if isinstance(seconds, str) and seconds.strip().lower() == "none" else seconds
+
+    @property
+    def places_seconds(self) -> float:
+        """How long a consumer can go on behind an event whose job is deleted: like any other, 90 days where there is no end."""
+        return self.events_seconds or 90 * 86_400
 
 
 class Settings(Section):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from handlers.problems import Problem
 
@@ -23,12 +24,71 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Raises Problem 413 as soon as it is known to be longer than `limit` bytes, and 408 when it takes too long.
     """
+    async with _in_time():
+        return await _read(scope, receive, limit)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(_READ_SECONDS):
-            return await _read(scope, receive, limit)
+            yield
     except TimeoutError:
         detail = f"the body did not arrive within {_READ_SECONDS} s"
         raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+
+
+class Body:
+    """A request's body that is read in two goes: its beginning, and the whole of it once there is room."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._scope, self._next, self._limit = scope, receive, limit
+        self._begun = bytearray()
+        self._whole = False
+
+    async def begin(self) -> int:
+        """Read 256 KB; returns how long the body may be if there are more, in bytes, and 0 if there are not.
+
+        Raises Problem 408. What is too long anyway counts as 0: `read` refuses it.
+        """
+        told = told_length(self._scope)
+        if told > self._limit:
+            return 0
+        async with _in_time():
+            while not self._whole and len(self._begun) <= min(_BIG, self._limit):
+                await self._receive()
+        if not _BIG < len(self._begun) <= self._limit:
+            return 0
+        return len(self._begun) if self._whole else told or self._limit
+
+    async def watch(self) -> Message:
+        """Return what comes next: after the body, that the client has hung up. Reads another 256 KB at most before `read`.
+
+        Raises ClientDisconnect when the client hangs up within its body.
+        """
+        if not self._whole and len(self._begun) > 2 * _BIG:
+            await asyncio.Event().wait()
+        return await self._receive()
+
+    async def read(self) -> bytes:
+        """Return the whole body, as `read_body` does."""
+        return await read_body(self._scope, self._again, self._limit)
+
+    async def _receive(self) -> Message:
+        message = await self._next()
+        if message["type"] == "http.request":
+            self._begun += message.get("body", b"")
+            self._whole = not message.get("more_body")
+        elif not self._whole:
+            raise ClientDisconnect
+        return message
+
+    async def _again(self) -> Message:
+        if not self._begun and not self._whole:
+            return await self._next()
+        begun, self._begun = bytes(self._begun), bytearray()
+        whole, self._whole = self._whole, False
+        return {"type": "http.request", "body": begun, "more_body": not whole}
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:

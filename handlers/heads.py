@@ -1,4 +1,4 @@
-"""Request lines and headers are bounded, in bytes and in time; the parser below would take them without end."""
+"""Whatever of a request is no body is bounded, in bytes and in time; the parser below would take it without end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class _TooLargeError(Exception):
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """uvicorn's HTTP protocol that answers 431 to a head that is too large, and hangs up on one that does not come."""
+    """uvicorn's HTTP protocol that answers 431 to a head that is too large, and hangs up on one that does not come.
+
+    Trailers are ignored, and it hangs up on too many of them, as on anything else that is neither a head nor a body.
+    """
 
     _in_head = True  # a connection begins with one
-    _head_bytes = 0
+    _bytes = 0  # since the end of a head, or a piece of a body
     _too_large = False
     _left: int | None = None  # bytes of a refused request that are still read, and thrown away
     _timer: asyncio.TimerHandle | None = None
@@ -47,21 +50,31 @@ class BoundedHeads(HttpToolsProtocol):
             if self._left <= 0:
                 self.transport.close()
             return
+        self._bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._left is None and not self.transport.is_closing():
-            self._wait()
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_BYTES:
-                self._refuse()
+        # uvicorn's own timer ends with whatever comes, be it the rest of a body that nobody reads, or an empty line.
+        idle = self._in_head or (self.cycle is not None and self.cycle.response_complete)
+        if (idle or self._bytes > MOST_BYTES) and self._left is None and not self.transport.is_closing():
+            self._wait_within_bounds()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer, which comes after the body, is none (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body, which is bounded elsewhere."""
+        self._bytes = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """Begin to answer a request."""
-        self._in_head = False
+        self._in_head, self._bytes = False, 0
         self._stop_waiting()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_BYTES:
             self._too_large = True
@@ -74,6 +87,14 @@ class BoundedHeads(HttpToolsProtocol):
             self._refuse()
         else:
             super().send_400_response(msg)
+
+    def _wait_within_bounds(self) -> None:
+        if self._bytes <= MOST_BYTES:
+            self._wait()
+        elif self._in_head:
+            self._refuse()
+        else:
+            self.transport.close()
 
     def _refuse(self) -> None:
         self._stop_waiting()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +14,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from handlers.accept import asks_for_json
 from handlers.auth import account_of
-from handlers.bodies import read_body, read_json, told_length
+from handlers.bodies import Body, read_body, read_json
 from handlers.places import limits_of
 from handlers.problems import Problem, invalid, not_found
 from handlers.query import MAX_WAIT, Query, page, read_flag, read_path_id, read_seconds, read_time
+from handlers.room import Room
 from handlers.waiting import while_connected
 from service.app import Service
 from service.engine.commands import cancel, retry
@@ -31,14 +31,11 @@ from service.ids import show
 from service.jobs.lifecycle import Status
 from service.jobs.model import Job, Output, job_json, moment
 from service.jobs.request import read_request
-from service.outputs.memory import MemoryBudget
 from service.providers.contract import Mistake, Provider
 from service.reading import JobFilter
 
 _LINK_SECONDS, _SHORTEST, _LONGEST = 300, 60, 604_800
 _BIG = 256 * 1024  # bytes
-_COPIES = 3
-_BODIES_AT_ONCE = 4  # of the largest size
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
 
@@ -48,15 +45,16 @@ class Jobs:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._reading = service.reading
-        self._bodies = MemoryBudget(_BODIES_AT_ONCE * _COPIES * service.settings.http.max_body_bytes)
+        self._room = Room(service.settings.http.max_body_bytes)
 
     async def create(self, request: Request) -> Response:
         """Take a job in: 202 once it is committed."""
         account = await account_of(self._service, request)
         Query(request).end()
         key = _idempotency_key(request)
-        async with self._room_for(request):
-            given, wanted, digest = await self._read(request)
+        body = Body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
+        async with self._room.hold(account, body):
+            given, wanted, digest = await self._read(await body.read())
         if isinstance(wanted, list):
             raise invalid(*await find_more_mistakes(self._service.context, account, given, wanted))
         limits = limits_of(request.scope)
@@ -72,14 +70,7 @@ class Jobs:
         shown = job_json(taken.job, outputs)
         return JSONResponse(shown, 202, headers)
 
-    def _room_for(self, request: Request) -> AbstractAsyncContextManager[object]:
-        """Hold memory for a big body: its bytes, its text and what is parsed out of it. Others wait in line."""
-        most = self._service.settings.http.max_body_bytes
-        told = min(told_length(request.scope) or most, most)
-        return self._bodies.reserve(told * _COPIES) if told > _BIG else nullcontext()
-
-    async def _read(self, request: Request) -> tuple[Any, Any, bytes]:
-        body = await read_body(request.scope, request.receive, self._service.settings.http.max_body_bytes)
+    async def _read(self, body: bytes) -> tuple[Any, Any, bytes]:
         given = await read_json(body)
         # Checking megabytes of base64 would hold up everybody else on this loop.
         providers = self._service.context.providers

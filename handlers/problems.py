@@ -226,6 +226,9 @@ def _decide_trouble(error: Exception) -> Problem:
             return unavailable("the secret can't be read: GENRELAY_SECRET_KEY lacks the key that it was encrypted with")
     if isinstance(error, asyncpg.LockNotAvailableError):
         return unavailable("another request holds what this one needs")
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        # Both were right when they were looked up, and nothing is stored: the next try sees what there is then.
+        return unavailable("something that the request is about was deleted at this moment")
     if isinstance(error, DATABASE_AWAY):
         return unavailable("the database is away")
     return Problem(500, "internal", "it was logged under this request's id")

@@ -103,6 +103,10 @@ class Accounts:
             asking.add_done_callback(lambda _: self._asking.pop(digest, None))
         return await asyncio.shield(asking)
 
+    def forget(self, account_id: UUID) -> None:
+        """Trust no key of an account any longer without looking it up: it is being erased, or one of them was revoked."""
+        self._seen = {digest: seen for digest, seen in self._seen.items() if seen[0].account_id != account_id}
+
     def _ask_for_stranger(self, digest: bytes) -> Coroutine[Any, Any, Holder | None]:
         if self._waiting >= _MOST_STRANGERS:
             raise TooManyStrangersError

@@ -98,6 +98,7 @@ async def running_service(settings: Settings, role: Role = "all") -> AsyncIterat
         service = await _compose(stack, settings, role, pool, dsn)
         metrics.BUILD.labels(version("genrelay")).set(1)
         metrics.ROLE.labels(role).set(1)
+        metrics.begin_at_zero({name: provider.operations for name, provider in service.context.providers.items()})
         _say_what_is_missing(settings)
         yield service
         log.info("service.stopping", role=role)
@@ -147,7 +148,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, role: Role, pool: 
         channels = await _open_channels(stack, context, signers, settings.delivery.concurrency)
         deliverer = _make_deliverer(context, channels)
     engine = None if deliverer is None else await _start_engine(stack, context, dsn, deliverer)
-    listener = _listen(stack, dsn, context, feed.hub, deliverer)
+    listener = _listen(stack, dsn, context, accounts, feed.hub, deliverer)
     inbox.start()
     stack.push_async_callback(inbox.stop)
     return Service(
@@ -165,7 +166,8 @@ def _start_feed(stack: AsyncExitStack, context: Context) -> Feed:
     hub = Hub(context.pool)
     hub.start()
     stack.push_async_callback(hub.stop)
-    return Feed(context.pool, hub, placer, context.settings.events.stream_events)
+    settings = context.settings
+    return Feed(context.pool, hub, placer, settings.events.stream_events, settings.retention.places_seconds)
 
 
 async def _open_channels(
@@ -199,7 +201,9 @@ def _make_deliverer(context: Context, channels: Mapping[str, Channel]) -> Delive
     )
 
 
-def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliverer: Deliverer | None) -> Listener:
+def _listen(
+    stack: AsyncExitStack, dsn: str, context: Context, accounts: Accounts, hub: Hub, deliverer: Deliverer | None
+) -> Listener:
     endings, listener = context.endings, Listener(dsn)
 
     def heard_of_feed(said: str) -> None:
@@ -207,8 +211,13 @@ def _listen(stack: AsyncExitStack, dsn: str, context: Context, hub: Hub, deliver
         hub.heard(int(newest))
         endings.heard(ended)
 
+    def heard_of_revoked(said: str) -> None:
+        # First, so that no stream is let in again by what is remembered.
+        accounts.forget(UUID(said))
+        hub.drop(UUID(said))
+
     listener.channels = {"genrelay_feed": heard_of_feed, "genrelay_line": context.gates.heard}
-    listener.channels["genrelay_erased"] = lambda said: hub.drop(UUID(said))
+    listener.channels["genrelay_erased"] = heard_of_revoked
     listener.on_open = [endings.wake_all, hub.look, context.gates.look_anew]
     if deliverer is not None:
         listener.channels["genrelay_deliveries"] = lambda _: deliverer.kick()

@@ -21,6 +21,8 @@ NAMES = ("requests_per_second", "requests_burst", "requests_at_once", "jobs_per_
 WHOLE = frozenset({"requests_burst", "requests_at_once", "open_jobs"})
 ALWAYS = frozenset({"requests_burst", "requests_at_once"})  # these can be high, but not off
 _MOST_REMEMBERED = 10_000
+_SLOWEST, _FASTEST = 1e-3, 1e9  # as in the settings
+_LONGEST = 999_999_999_999_999  # the largest number that a field of structured values may have
 _ENOUGH = 1 - 1e-9  # a token, but for what rounding may take off it
 
 
@@ -32,7 +34,7 @@ class TooManyError(Exception):
     ):
         super().__init__(detail)
         self.limit, self.code, self.detail = limit, code, detail
-        self.retry_after = max(1, math.ceil(retry_after))
+        self.retry_after = max(1, _whole(retry_after))
         self.headers = dict(headers or {})
         metrics.REQUESTS_LIMITED.labels(limit).inc()
 
@@ -62,7 +64,7 @@ def is_limit(name: str, value: Any) -> bool:
         return False
     if name in WHOLE:
         return isinstance(value, int) and 1 <= value < 2**31
-    return 0 < value < 1e9
+    return _SLOWEST <= value < _FASTEST
 
 
 class Bucket:
@@ -163,6 +165,10 @@ def _headers(rate: float, burst: int, tokens: float) -> dict[str, str]:
     """Return the fields of draft-ietf-httpapi-ratelimit-headers; t: seconds until all of the quota is there again."""
     left = math.floor(tokens + 1e-9)
     return {
-        "RateLimit-Policy": f'"requests";q={burst};w={max(1, math.ceil(burst / rate))}',
-        "RateLimit": f'"requests";r={left};t={max(0, math.ceil((burst - tokens) / rate))}',
+        "RateLimit-Policy": f'"requests";q={burst};w={max(1, _whole(burst / rate))}',
+        "RateLimit": f'"requests";r={left};t={max(0, _whole((burst - tokens) / rate))}',
     }
+
+
+def _whole(seconds: float) -> int:
+    return math.ceil(min(seconds, _LONGEST))

@@ -22,6 +22,7 @@ from service import points
 from service.app import Role, Service, running_service
 from service.leaving import Leaving
 from service.net.listening import take_no_more
+from service.stopping import TERMINATED, Start
 
 log = structlog.get_logger()
 
@@ -43,8 +44,9 @@ class _State(ServerState):
 class _Server(uvicorn.Server):
     """uvicorn, with a way out on which no request is lost."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, start: Start) -> None:
         super().__init__(config)
+        self._start = start
         self.server_state = _State(service.leaving)
         self._service = service
         self._loop = asyncio.get_running_loop()
@@ -53,6 +55,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, and say where."""
+        # uvicorn has its own handlers by now.
+        self._start.end()
         await super().startup(sockets)  # type: ignore[arg-type]
         for server in self.servers:
             for sock in server.sockets:
@@ -110,6 +114,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(settings: Settings, role: Role) -> None:
+    start = Start()
     async with running_service(settings, role) as service:
         config = uvicorn.Config(
             make_app(service),
@@ -128,19 +133,25 @@ async def _serve(settings: Settings, role: Role) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        server = _Server(config, service)
-        # uvicorn takes SIGTERM and SIGINT while it serves, drains, and sends them again to whoever was there before.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+        server = _Server(config, service, start)
+        # uvicorn takes SIGTERM and SIGINT while it serves, drains, and sends them again to whoever was there before: for
+        # SIGTERM that is `start`, which is over then.
+        signal.signal(signal.SIGINT, lambda *_: None)
         await server.serve()
 
 
 def serve(settings: Settings, role: Role) -> None:
-    """Serve until SIGTERM or SIGINT; returns when everything under way has ended."""
+    """Serve until SIGTERM or SIGINT; returns when everything under way has ended.
+
+    SIGTERM before it listens: what has been started is stopped, and the process ends with TERMINATED.
+    """
     _allow_files()
     points.arm(os.environ.get("GENRELAY_CRASH_AT"), os.environ.get("GENRELAY_STOP_AT"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, role))
+        try:
+            runner.run(_serve(settings, role))
+        except asyncio.CancelledError:
+            raise SystemExit(TERMINATED) from None
 
 
 def _allow_files() -> None:

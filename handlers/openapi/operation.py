@@ -37,18 +37,22 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that was hoped for. content: by media type. headers: names of the document's own."""
+    """An answer that was hoped for. content: by media type. headers: names of the document's own. named: has a request id."""
 
     description: str
     content: Mapping[str, Schema] = field(default_factory=dict)
     headers: Sequence[str] = ()
     links: Mapping[str, Any] = field(default_factory=dict)
+    named: bool = True
 
     def as_json(self, examples: Mapping[str, Any], *, limited: bool) -> dict[str, Any]:
         """Return it as the document has it. limited: whether it counts among an account's requests."""
         headers = [*self.headers, *(_QUOTA if limited else ())]
         named = {name.removeprefix("Signed"): {"$ref": f"#/components/headers/{name}"} for name in headers}
-        made: dict[str, Any] = {"description": self.description, "headers": {**named, **_REQUEST_ID}}
+        made: dict[str, Any] = {
+            "description": self.description,
+            "headers": {**named, **(_REQUEST_ID if self.named else {})},
+        }
         if self.content:
             made["content"] = {kind: _media(kind, schema, examples) for kind, schema in self.content.items()}
         if self.links:

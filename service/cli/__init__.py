@@ -1,62 +1,21 @@
-"""The `genrelay` command.
-
-Every command imports what it needs when it runs: `genrelay --help` and the commands that only talk HTTP start in a
-fraction of a second, and nothing here reads settings at import.
-"""
+"""The `genrelay` command; its commands are in `commands`."""
 
 from __future__ import annotations
 
 import io
 import sys
 
-import typer
-
-from service.cli import (
-    accounts,
-    check_webhook,
-    dead,
-    deliveries,
-    demo,
-    destinations,
-    doctor,
-    jobs,
-    keys,
-    listen,
-    openapi,
-    running,
-    stored_secrets,
-    subscriptions,
-)
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Submit image-generation jobs, verify their callbacks, and land the outputs in your own bucket.",
-)
-app.command()(demo.demo)
-app.command()(running.serve)
-app.command()(running.migrate)
-app.command()(doctor.doctor)
-app.command()(openapi.openapi)
-app.command()(running.sandbox)
-app.add_typer(keys.app, name="keys")
-app.add_typer(stored_secrets.app, name="secrets")
-app.add_typer(accounts.app, name="accounts")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(destinations.app, name="destinations")
-app.command()(destinations.check_bucket)
-app.command()(check_webhook.check_webhook)
-app.command()(listen.listen)
-app.add_typer(subscriptions.app, name="subscriptions")
-app.add_typer(deliveries.app, name="deliveries")
-app.add_typer(dead.app, name="dead")
-
 
 def main() -> None:
     """Run the command line."""
+    from service.stopping import end_at_sigterm
+
+    # Before anything that takes time, such as the commands' imports.
+    end_at_sigterm()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a character must not stop us; inside of JSON this is the right escape.
             stream.reconfigure(errors="backslashreplace")
+    from service.cli.commands import app
+
     app()

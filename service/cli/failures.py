@@ -16,6 +16,7 @@ class ExitStatus(IntEnum):
     MIGRATIONS_PENDING = 3
     DATABASE_AWAY = 4
     INTERRUPTED = 130  # as a shell has it for SIGINT
+    TERMINATED = 143  # and for SIGTERM
 
 
 class Failure(Exception):  # noqa: N818 - reads as what happened
@@ -71,7 +72,7 @@ def explaining_the_database() -> Iterator[None]:
     except MigrationsPendingError as error:
         raise Failure(str(error), status=ExitStatus.MIGRATIONS_PENDING) from None
     except MigrationBlockedError as error:
-        raise Failure(str(error), hint="end what is in the way, and run it again: nothing was applied") from None
+        raise Failure(str(error), hint="end what is in the way, and run it again") from None
     except EmbeddedUnavailableError as error:
         raise Failure(str(error), status=ExitStatus.USAGE) from None
     except ValueError as error:

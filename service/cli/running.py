@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.failures import Failure, explaining_the_database
+from service.cli.failures import ExitStatus, Failure, explaining_the_database
 from service.cli.output import Json, answering
 
 
@@ -35,7 +35,12 @@ def serve(role: Annotated[RoleName, typer.Option(help="What this process does.")
             run(settings, role.value)
 
 
-def migrate(as_json: Json = False) -> None:
+def migrate(
+    patience: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long it may wait, in all, for what is in its way.")
+    ] = 200.0,
+    as_json: Json = False,
+) -> None:
     """Bring the database to the newest schema."""
     from service.cli.store import read_settings
 
@@ -44,15 +49,21 @@ def migrate(as_json: Json = False) -> None:
         from service.db.migrate import migrate as apply
         from service.db.migrate import pending
         from service.db.opening import database
+        from service.stopping import Start
 
         async def run() -> list[str]:
+            start = Start()
             async with database(settings) as dsn:
                 missing = await pending(dsn)
-                await apply(dsn, settings.public_url)
-                return missing
+                await apply(dsn, settings.public_url, patience=patience)
+            start.end()
+            return missing
 
         with explaining_the_database():
-            applied = asyncio.run(run())
+            try:
+                applied = asyncio.run(run())
+            except asyncio.CancelledError:
+                raise SystemExit(ExitStatus.TERMINATED) from None
         output.show({"applied": applied}, _draw_migrated)
 
 
@@ -97,7 +108,7 @@ def _explaining_the_port(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except SystemExit as left:
-        if not left.code:
+        if left.code in {None, 0, ExitStatus.TERMINATED}:
             raise
         # uvicorn has logged why and leaves with 3, which means something else here.
         raise Failure(f"{host}:{port} can't be listened on; is it taken?") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from config.settings import Settings
 from service.aws.roles import Roles
+from service.db.columns import name_columns
 from service.doctor.findings import Notes, NotPossibleError, count_of, span
 from service.doctor.ground import Ground, Row
 from service.doctor.places import EVERYWHERE
@@ -41,12 +42,12 @@ async def _read_rows(ground: Ground) -> tuple[Sequence[Row], str | None]:
     try:
         async with ground.session() as session:
             return await session.fetch(
-                """
-                SELECT destinations.*, accounts.name AS account_name, accounts.external_id,
+                name_columns("""
+                SELECT {destinations.*}, accounts.name AS account_name, accounts.external_id,
                     extract(epoch FROM now() - failing_since)::float8 AS failing_seconds
                 FROM destinations JOIN accounts ON accounts.id = account_id WHERE deleted_at IS NULL
                 ORDER BY failing_since NULLS LAST, destinations.id LIMIT 1000
-                """
+                """)
             ), None
     except NotPossibleError as error:
         return (), str(error)

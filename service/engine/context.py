@@ -50,6 +50,7 @@ class Context:
     gates: Gates
     nearby: Nearby = field(default_factory=Nearby)
     spool: Spool | None = None
+    erasures_said: dict[UUID, float] = field(default_factory=dict)  # that an account's erasure waits, and until when
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """Run a block in one transaction; what it hints at begins once it has committed."""

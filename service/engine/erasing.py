@@ -5,6 +5,7 @@ Everything here can be begun again wherever it was broken off. Objects in custom
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,9 +22,12 @@ from service.jobs.lifecycle import Happening
 
 log = structlog.get_logger()
 
-_ACCOUNTS, _BATCHES = 4, 50  # at a time, and batches of each kind in one round
+# Accounts of one round, those that only wait not counted, and how many are looked at; batches of each kind in one round.
+_ACCOUNTS, _LOOKED_AT, _BATCHES = 4, 100, 50
 _CLOSED, _CANCELED, _JOBS, _ROWS = 500, 100, 100, 1000
 _START = UUID(int=0)
+_KIND = "erasure"  # under which it is kept how far the rounds have come
+_PATIENCE, _SAID_SECONDS = 300.0, 3600.0  # before it is said that an erasure waits, and until it is said again
 
 # What an account has besides its jobs and what belongs to those; what names something else goes first.
 TABLES = (
@@ -90,35 +94,72 @@ async def _cancel(pool: Pool, job_id: UUID) -> bool:
 
 
 async def erase_accounts(context: Context) -> None:
-    """Do a round for every account that is being erased."""
-    accounts = [row async for row in queries().erased_accounts(context.pool, limit=_ACCOUNTS)]
+    """Do a round for accounts that are being erased, behind those of the last one.
+
+    One that can only wait takes nobody's place; what it waits for is said once an hour.
+    """
+    pool, places = context.pool, _ACCOUNTS
+    accounts = [row async for row in queries().erased_accounts(pool, kind=_KIND, limit=_LOOKED_AT)]
     for account in accounts:
-        try:
-            await _erase_rest(context, account["id"])
-        except asyncpg.ForeignKeyViolationError:
-            # A request that was let in before has written something meanwhile.
-            log.info("account.erased_later", account=account["name"])
+        # Before it: one that fails must not come first again.
+        await queries().note_progress(pool, kind=_KIND, after=account["id"], anew=False)
+        if (reason := await _go_on(context, account)) is None:
+            places -= 1
+        else:
+            _say_it_waits(context, account, reason)
+        if not places:
+            break
+    metrics.ERASURE_AGE.set(await queries().oldest_erasure(pool))
 
 
-async def _erase_rest(context: Context, account_id: UUID) -> None:
+async def _go_on(context: Context, account: Any) -> str | None:
+    try:
+        return await _erase_rest(context, account["id"])
+    except asyncpg.ForeignKeyViolationError:
+        # A request that was let in before has written something meanwhile.
+        log.info("account.erased_later", account=account["name"])
+        return "written_to"
+
+
+def _say_it_waits(context: Context, account: Any, reason: str) -> None:
+    said, now = context.erasures_said, time.monotonic()
+    # A few rounds are nothing: what is in the spool takes them anyway.
+    if account["seconds"] < _PATIENCE or now < said.get(account["id"], 0.0):
+        return
+    said[account["id"]] = now + _SAID_SECONDS
+    log.warning("account.erasure_waits", account=account["name"], reason=reason, seconds=round(account["seconds"]))
+
+
+async def _erase_rest(context: Context, account_id: UUID) -> str | None:
+    """Delete the next of what an account has; returns what it waits for, None if there was something to do."""
     async with transaction(context.pool) as connection:
         await queries().revoke_keys_of(connection, account_id=account_id)
+        # Again: for a process that did not hear it, or was just asking whose key it is.
+        await queries().tell_of_erased(connection, account_id=account_id)
     await _close(context.pool, account_id)
-    if not await _erase_jobs(context, account_id):
-        return
+    deleted, kept = await _erase_jobs(context, account_id)
+    if await _has_rows(context.pool, "jobs", account_id):
+        return None if deleted else _reason(context, kept)
     for table in TABLES:
         if not await _erase_rows(context.pool, table, account_id):
-            return
+            return None
     await queries().forget_turns(context.pool, account_id=account_id)
     told = await queries().forget_account(context.pool, account_id=account_id)
     if told == "DELETE 1":
         metrics.PURGED.labels("accounts").inc()
         log.info("account.erased")
+    return None
 
 
-async def _erase_jobs(context: Context, account_id: UUID) -> bool:
-    """Delete the account's jobs; returns whether none is left. One waits until the spool has nothing of it any more."""
-    after, kept = _START, False
+def _reason(context: Context, kept: int) -> str:
+    if not kept:
+        return "jobs_under_way"
+    return "no_spool" if context.spool is None else "spool"
+
+
+async def _erase_jobs(context: Context, account_id: UUID) -> tuple[int, int]:
+    """Delete the account's jobs; returns how many, and how many wait until the spool has nothing of them any more."""
+    after, deleted, kept = _START, 0, 0
     for _ in range(_BATCHES):
         async with transaction(context.pool) as connection:
             rows = queries().lock_jobs_to_erase(connection, account_id=account_id, after=after, limit=_JOBS)
@@ -129,10 +170,14 @@ async def _erase_jobs(context: Context, account_id: UUID) -> bool:
             free = await _leave_buckets(context, connection, jobs)
             count = await queries().delete_jobs(connection, ids=free)
         metrics.PURGED.labels("jobs").inc(count)
-        kept = kept or len(free) < len(jobs)
-    return not kept and not await context.pool.fetchval(
-        "SELECT EXISTS (SELECT FROM jobs WHERE account_id = $1)", account_id
-    )
+        deleted, kept = deleted + count, kept + len(jobs) - len(free)
+    return deleted, kept
+
+
+async def _has_rows(pool: Pool, table: str, account_id: UUID) -> bool:
+    # The name is one of ours.
+    found: bool = await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE account_id = $1)", account_id)  # noqa: S608
+    return found
 
 
 async def _leave_buckets(context: Context, connection: Connection, jobs: list[UUID]) -> list[UUID]:
@@ -154,4 +199,4 @@ async def _erase_rows(pool: Pool, table: str, account_id: UUID) -> bool:
         told = await pool.execute(text, account_id, _ROWS)
         if told == "DELETE 0":
             break
-    return not await pool.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE account_id = $1)", account_id)  # noqa: S608
+    return not await _has_rows(pool, table, account_id)

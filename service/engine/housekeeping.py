@@ -114,6 +114,8 @@ def _walks(settings: Settings) -> Iterator[_Walk]:
     if (age := keep.jobs_seconds) is not None:
         retry = keep.retry_inputs_seconds
         yield _Walk("jobs", partial(sql.purge_jobs, seconds=age, retry=retry, limit=200, bytes=_BYTES), age)
+    # Places that have lost their event; all others are passed over, which are many where events are kept for ever.
+    yield _Walk("feed", partial(sql.purge_feed, limit=1000), keep.places_seconds, _SELDOM)
     if (age := keep.dead_letters_seconds) is not None:
         yield _Walk("dead_letters", partial(sql.purge_dead_letters, limit=500), age)
     yield _Walk("subscriptions", partial(sql.purge_subscriptions, limit=500), _DAY, _SELDOM)

@@ -112,6 +112,7 @@ class Engine:
 
     def start(self) -> None:
         """Start every worker."""
+        metrics.ENGINE_HEALTHY.set(1)
         settings = self._context.settings.engine
         work: dict[str, Callable[[], Awaitable[None]]] = {
             name: self._manager(kinds) for name, kinds in MANAGERS.items()
@@ -123,6 +124,8 @@ class Engine:
         # Not with the heartbeat: however long it takes, this worker lives.
         work["backlog"] = lambda: count_backlog(self._context.pool)
         pauses = {"sweep": settings.sweep_seconds, "housekeeping": 60.0, "backlog": BACKLOG_PAUSE}
+        for name in work:
+            metrics.WORKER_RESTARTS.labels(name)
         self._loops = [
             asyncio.create_task(self._supervise(name, act, pauses.get(name, 0.0)), name=name)
             for name, act in work.items()

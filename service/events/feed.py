@@ -29,6 +29,7 @@ _FIRST, _MOST = 32, 512  # places that one read looks at: bodies may be long, bu
 _PAGE_SECONDS = 5.0
 _LOOK_SECONDS = 2.0  # after which a page is what has been found so far
 _END = 2**63 - 1
+_SHORTEST = timedelta(hours=1)  # any retention: nothing younger is gone
 
 
 class UnknownEventError(LookupError):
@@ -51,14 +52,18 @@ class Page:
 
 
 class Feed:
-    """The feeds of all accounts as one process reads them. most_waiting: events that wait for a slow follower."""
+    """The feeds of all accounts as one process reads them.
 
-    def __init__(self, pool: Pool, hub: Hub, placer: Placer, most_waiting: int) -> None:
+    most_waiting: events that wait for a slow follower. kept: seconds after which an event may be gone.
+    """
+
+    def __init__(self, pool: Pool, hub: Hub, placer: Placer, most_waiting: int, kept: float) -> None:
         self._pool = pool
         self._placer = placer
         self._turns = Turns(_READERS, _READERS_OF_ONE)
         self.hub = hub
         self.most_waiting = most_waiting
+        self._kept = timedelta(seconds=kept)
 
     def release(self) -> None:
         """Let every follower go: the process is about to stop."""
@@ -115,7 +120,7 @@ class Feed:
             row = await queries().find_in_feed(self._pool, account_id=account_id, event_id=event_id)
         if row is None or row["position"] is None:
             oldest = await queries().oldest_in_feed(self._pool, account_id=account_id)
-            raise EventGoneError if _is_gone(event_id, oldest) else UnknownEventError
+            raise EventGoneError if self._is_gone(event_id, oldest) else UnknownEventError
         return int(row["position"])
 
     async def number_of(self, account_id: UUID, job_id: UUID, event_id: UUID | None) -> int:
@@ -127,7 +132,7 @@ class Feed:
             oldest = await queries().oldest_in_job(self._pool, job_id=job_id)
             # One that has its first event still has lost none.
             lost = oldest is None or oldest["sequence"] > 1
-            raise EventGoneError if lost and _is_gone(event_id, oldest and oldest["id"]) else UnknownEventError
+            raise EventGoneError if lost and self._is_gone(event_id, oldest and oldest["id"]) else UnknownEventError
         return int(number)
 
     async def read(self, account_id: UUID, wanted: Wanted, after: int, until: int, limit: int) -> list[Any]:
@@ -151,11 +156,13 @@ class Feed:
             rows = queries().list_events(self._pool, job_id=job_id, after=after, limit=limit)
             return [row async for row in rows if row["account_id"] == account_id]
 
-
-def _is_gone(event_id: UUID, oldest: UUID | None) -> bool:
-    """Whether an event that is not there is older than the oldest one that is, as far as ids tell."""
-    # Where none is left there may have been any, but for a moment ago: retention is an hour at least.
-    return event_id < (first_id(datetime.now(UTC) - timedelta(hours=1)) if oldest is None else oldest)
+    def _is_gone(self, event_id: UUID, oldest: UUID | None) -> bool:
+        """Whether an event that is not there may have been, as far as ids tell. oldest: the first one that is."""
+        now = datetime.now(UTC)
+        young = first_id(now - _SHORTEST)
+        # Where none is left there may have been any. Events go by the ends of their jobs: an older one may still be there.
+        first = young if oldest is None else max(oldest, first_id(now - self._kept))
+        return event_id < min(first, young)
 
 
 def _page_of(rows: list[Any], cursor: UUID | None) -> Page:

@@ -155,7 +155,7 @@ class Hub:
                     mailbox.fail(StoppingError)
 
     def drop(self, account_id: UUID) -> None:
-        """Let the followers of an account go: it is being erased."""
+        """Let the followers of an account go: it is being erased, or a key of it was revoked and may be theirs."""
         for audiences in self._audiences.values():
             for audience in audiences.values():
                 for mailbox in audience.members:

@@ -58,12 +58,21 @@ class MemoryBudget:
     ones; one larger than the whole budget is granted when nothing else is held. Who was overtaken 32 times comes next,
     whatever the others hold: so everybody has a turn, as long as whoever holds something gives it back some time. To
     that end nobody may wait for a reservation while holding another one.
+
+    An owner that would hold more than its share waits beside the line, and keeps nobody else.
     """
 
-    def __init__(self, total: int, *, watch: Callable[[int, int], None] | None = None) -> None:
-        """Make a budget of `total` bytes. watch: told the bytes held and the number of waiters whenever they change."""
+    def __init__(
+        self, total: int, *, share: int | None = None, watch: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Make a budget of `total` bytes.
+
+        share: the most that one owner holds, in more than one reservation; None: all. watch: told the bytes held and the
+        number of waiters whenever they change.
+        """
         self.openings = asyncio.Semaphore(_OPENINGS)
         self.total = total
+        self._share = total if share is None else share
         self.held = 0
         self._held_by: Counter[Hashable] = Counter()
         self._waiting: list[_Waiter] = []
@@ -131,7 +140,7 @@ class MemoryBudget:
         self._waiting = [waiter for waiter in self._waiting if not waiter.turn.cancelled()]
         while self._waiting:
             chosen = self._choose()
-            if not self._fits(chosen.size):
+            if chosen is None or not self._fits(chosen.size):
                 break
             self._waiting.remove(chosen)
             for waiter in self._waiting:
@@ -144,7 +153,12 @@ class MemoryBudget:
     def _fits(self, size: int) -> bool:
         return not self.held or self.held + size <= self.total
 
-    def _choose(self) -> _Waiter:
+    def _choose(self) -> _Waiter | None:
         # They stand in the order in which they came, of which `min` takes the first.
-        late = next((waiter for waiter in self._waiting if waiter.overtaken >= _OVERTAKEN), None)
-        return late or min(self._waiting, key=lambda waiter: (self._held_by[waiter.owner], waiter.urgent_at))
+        in_line = [waiter for waiter in self._waiting if self._is_in_line(waiter)]
+        late = next((waiter for waiter in in_line if waiter.overtaken >= _OVERTAKEN), None)
+        return late or min(in_line, key=lambda waiter: (self._held_by[waiter.owner], waiter.urgent_at), default=None)
+
+    def _is_in_line(self, waiter: _Waiter) -> bool:
+        held = self._held_by[waiter.owner]
+        return not held or held + waiter.size <= self._share

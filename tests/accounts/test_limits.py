@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from config.settings import LimitSettings
 from service.limits import Bucket, Limits, RequestLimits, TooManyError, merge_limits
@@ -77,6 +78,29 @@ def test_an_accounts_own_limits_stand_over_those_of_the_settings() -> None:
 def test_what_can_not_be_a_limit_is_passed_over(value: Any) -> None:
     merged = merge_limits(LimitSettings(open_jobs=10), {"open_jobs": value, "requests_at_once": None, "nonsense": 1})
     assert merged == Limits(open_jobs=10)
+
+
+@pytest.mark.parametrize("value", [1e-308, 0.0009, 1e9, float("inf")])
+def test_a_rate_that_nobody_can_reckon_with_is_none(value: float) -> None:
+    for name in ("requests_per_second", "jobs_per_minute"):
+        assert merge_limits(LimitSettings(), {name: value}) == Limits()
+        with pytest.raises(ValidationError):
+            LimitSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["requests_burst", "requests_at_once", "open_jobs"])
+def test_a_count_that_no_database_takes_is_none(name: str) -> None:
+    assert merge_limits(LimitSettings(), {name: 2**31}) == Limits()
+    with pytest.raises(ValidationError):
+        LimitSettings(**{name: 2**31})
+
+
+def test_the_slowest_rate_can_be_told() -> None:
+    limits = merge_limits(LimitSettings(), {"requests_per_second": 0.001, "requests_burst": 2**31 - 1})
+    assert (
+        RequestLimits(Clock()).enter(ACCOUNT, limits)["RateLimit-Policy"] == '"requests";q=2147483647;w=2147483647000'
+    )
+    assert TooManyError("jobs_per_minute", "too_many_jobs", "", float("inf")).retry_after == 999_999_999_999_999
 
 
 def test_no_more_requests_are_under_way_than_may_be_and_accounts_are_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from service.db.sql import queries
 from service.demo.s3server import S3Server
 from service.engine.housekeeping import keep_house
+from service.events.placing import Placer
 from service.ids import new_uuid, show
 from tests.engine.aging import DAY, age_job, id_of_age
 from tests.engine.driven import Driven, driven_world, uuid
@@ -63,10 +65,96 @@ async def test_who_goes_on_behind_an_event_that_is_gone_is_told_so(driven: Drive
     assert {event["subject"] for event in feed.json()["data"]} == {young["id"]}
 
 
+async def _told_after(driven: Driven, event: str) -> list[str]:
+    """Return what comes behind an event, after a page and a stream have told the same."""
+    page = await driven.client.get("/v1/events", params={"after": event, "limit": 100})
+    assert page.status_code == 200, page.text
+    told = [each["id"] for each in page.json()["data"]]
+    headers = {**STREAM, "Last-Event-ID": event}
+    async with asyncio.timeout(20), driven.client.stream("GET", "/v1/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        lines = (line.partition(" ")[2] async for line in answer.aiter_lines() if line.startswith("id: "))
+        assert [await anext(lines) for _ in told] == told
+    return told
+
+
+async def test_a_consumer_goes_on_behind_the_event_of_a_job_that_it_has_deleted(driven: Driven) -> None:
+    first, deleted, last = [await driven.drive(await driven.called_back()) for _ in range(3)]
+    await driven.service.feed._placer.place()
+    events = {
+        job["id"]: [each["id"] for each in (await driven.client.get(f"/v1/jobs/{job['id']}/events")).json()["data"]]
+        for job in (first, deleted, last)
+    }
+    assert (await driven.client.delete(f"/v1/jobs/{deleted['id']}")).status_code == 204
+    assert await _told_after(driven, events[deleted["id"]][0]) == events[last["id"]]
+    assert await _told_after(driven, events[first["id"]][-2]) == [events[first["id"]][-1], *events[last["id"]]]
+    size = len(events[last["id"]])
+    page = await driven.client.get("/v1/events", params={"after": events[deleted["id"]][-1], "limit": size})
+    assert (len(page.json()["data"]), page.json()["has_more"]) == (size, False)
+
+
+async def test_the_end_of_a_feed_may_be_the_event_of_a_deleted_job(driven: Driven) -> None:
+    kept, deleted = [await driven.drive(await driven.called_back()) for _ in range(2)]
+    await driven.service.feed._placer.place()
+    [*_, last] = (await driven.client.get(f"/v1/jobs/{deleted['id']}/events")).json()["data"]
+    assert (await driven.client.delete(f"/v1/jobs/{deleted['id']}")).status_code == 204
+    assert await _told_after(driven, last["id"]) == []
+    whole = (await driven.client.get("/v1/events", params={"after": "start"})).json()
+    assert whole["has_more"] is False
+    size = len(whole["data"])
+    assert {event["subject"] for event in whole["data"]} == {kept["id"]}
+    page = await driven.client.get("/v1/events", params={"after": "start", "limit": size})
+    assert (len(page.json()["data"]), page.json()["has_more"]) == (size, False)
+    assert await _recover(driven) == 0
+
+
+async def test_the_event_of_a_job_deleted_before_it_had_its_place_gets_one(
+    database_url: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Placer, "kick", lambda self: None)
+    monkeypatch.setattr(Placer, "start", lambda self: None)
+    async with driven_world(database_url, s3_server, bucket) as driven:
+        job = await driven.drive(await driven.called_back())
+        [*_, last] = (await driven.client.get(f"/v1/jobs/{job['id']}/events")).json()["data"]
+        assert (await driven.client.delete(f"/v1/jobs/{job['id']}")).status_code == 204
+        assert await driven.sql("SELECT FROM unplaced")
+        assert await _told_after(driven, last["id"]) == []
+
+
+async def test_retention_of_jobs_leaves_their_places_to_retention_of_events(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    keep: dict[str, Any] = {
+        "GENRELAY_RETENTION__JOBS_SECONDS": str(10 * DAY),
+        "GENRELAY_RETENTION__EVENTS_SECONDS": str(20 * DAY),
+    }
+    async with driven_world(database_url, s3_server, bucket, **keep) as driven:
+        older, old = await _old_job(driven, 21), await _old_job(driven, 11)
+        open_job = await driven.called_back()
+        async with driven.service.pool.acquire() as connection:
+            oldest = await age_job(connection, uuid(open_job), 30 * DAY)
+        await driven.service.feed._placer.place()
+        await driven.sql(
+            "INSERT INTO feed (account_id, event_id) SELECT account_id, $1 FROM jobs LIMIT 1", id_of_age(21 * DAY)
+        )
+        await keep_house(driven.context)
+        assert [row["id"] for row in await driven.sql("SELECT id FROM jobs")] == [oldest]
+        places = await driven.sql("SELECT job_id FROM feed WHERE job_id IS DISTINCT FROM $1", oldest)
+        assert {show("job", row["job_id"]) for row in places} == {old[0]}
+        assert (await driven.client.get("/v1/events", params={"after": old[1]})).status_code == 200
+        for answer in (
+            await driven.client.get("/v1/events", params={"after": older[1]}),
+            await _stream(driven, "/v1/events", older[1]),
+        ):
+            # Younger than the oldest one that is kept, and gone nevertheless.
+            assert (answer.status_code, answer.json()["code"]) == (410, "event_gone")
+
+
 async def test_an_event_that_never_was_is_still_a_mistake(driven: Driven) -> None:
     await driven.drive(await driven.called_back())
     await driven.service.feed._placer.place()
-    unknown = show("evt", new_uuid())
+    # Older than any that is kept, and too young to have been deleted.
+    unknown = show("evt", id_of_age(1800))
     for answer in (
         await driven.client.get("/v1/events", params={"after": unknown}),
         await _stream(driven, "/v1/events", unknown),

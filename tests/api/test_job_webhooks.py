@@ -13,7 +13,7 @@ from service.events.fitting import Wanted
 from service.events.types import JOB_TYPES
 from service.ids import read
 from tests.api.answers import age, count, paths_of, problem, rows_of_jobs
-from tests.world import World, job_body, txt2img
+from tests.world import World, job_body, txt2img, until
 
 URL = "https://consumer.example/in?token=7"
 NOBODY = "http://127.0.0.1:9/"  # refuses connections at once: who gets what is decided before it is sent
@@ -68,6 +68,43 @@ async def test_ten_jobs_at_once_with_the_same_new_webhook_make_one_subscription(
     rows = await deliveries(world, made)
     assert {row["job_id"] for row in rows} == {read("job", job["id"]) for job in jobs}
     assert len([row for row in rows if row["type"] == "job.queued"]) == 10
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_one_that_is_purged_at_that_moment_is_made_anew(world: World, copied: bool) -> None:
+    first = await world.run(webhook=URL, webhook_events_filter=[])
+    [before] = await webhooks(world)
+    pool = world.service.pool
+    if not copied:
+        assert (await world.client.delete(f"/v1/jobs/{first['id']}")).status_code == 204
+    # What is copied is as from before there were any: it does not keep its own.
+    await pool.execute("UPDATE jobs SET webhook_id = NULL")
+    async with pool.acquire() as purge:
+        async with purge.transaction():
+            await purge.execute("DELETE FROM deliveries")
+            assert await purge.execute("DELETE FROM subscriptions") == "DELETE 1"
+            path, body = ("/v1/jobs", job_body(webhook=URL))
+            if copied:
+                path, body = f"/v1/jobs/{first['id']}/copy", {"destination": "acme"}
+            submit = asyncio.create_task(world.client.post(path, json=body))
+            await until(lambda: pool.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        answer = await submit
+    assert answer.status_code == 202, answer.text
+    [made] = await webhooks(world)
+    assert made["id"] != before["id"]
+    assert (await job_row(world, answer.json()))["webhook_id"] == read("sub", made["id"])
+
+
+async def test_what_is_deleted_under_a_request_makes_it_come_again(world: World) -> None:
+    pool = world.service.pool
+    assert (await world.stranger.get("/v1/jobs")).status_code == 200
+    # Whose keys are remembered for a moment.
+    account = await pool.fetchval("SELECT account_id FROM api_keys ORDER BY created_at DESC LIMIT 1")
+    await pool.execute("DELETE FROM api_keys WHERE account_id = $1", account)
+    assert await pool.execute("DELETE FROM accounts WHERE id = $1", account) == "DELETE 1"
+    answer = await world.stranger.post("/v1/jobs", json=job_body(webhook=URL, test_mode=TEST))
+    assert "deleted" in problem(answer, 503, "unavailable")["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
 
 
 async def test_each_url_and_each_account_has_its_own(world: World) -> None:

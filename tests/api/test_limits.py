@@ -217,6 +217,14 @@ async def test_jobs_come_back_evenly(database_url: str, s3_server: S3Server, buc
             check_refusal(answers[-1], "too_many_jobs", 6)
 
 
+async def test_a_clock_that_was_ahead_shuts_nobody_out(database_url: str, s3_server: S3Server, bucket: str) -> None:
+    async with limited(database_url, s3_server, bucket, JOBS_PER_MINUTE="60") as world:
+        await submit(world.client)
+        await world.service.pool.execute("UPDATE account_rates SET tokens = 0, at = now() + interval '1 day'")
+        assert (await submit(world.client)).status_code == 202
+        assert await world.service.pool.fetchval("SELECT at <= clock_timestamp() AND tokens <= 59 FROM account_rates")
+
+
 async def test_no_more_jobs_are_open_than_may_be_over_two_processes(
     database_url: str, s3_server: S3Server, bucket: str
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from config.loading import load_settings
 from handlers.app import make_app
+from service.accounts import Accounts
 from service.app import running_service
 from service.demo.s3server import S3Server
 from service.events.body import encode
@@ -480,3 +481,31 @@ async def test_sigterm_ends_the_streams_and_the_process(
         assert await process.ended(10) == 0
         assert process.log.read_text().count('"ended": "stopping"') == 3
         assert "Traceback" not in process.log.read_text()
+
+
+async def test_streams_end_when_a_key_of_their_account_is_revoked_and_who_has_another_one_goes_on(
+    driven: Driven,
+) -> None:
+    accounts = driven.service.accounts
+    key_id, key = await accounts.create_key("default")
+    async with (
+        client_for(driven.url, key) as revoked,
+        listening(revoked) as first,
+        listening(driven.client) as second,
+        listening(driven.stranger),
+    ):
+        await driven.submit()
+        [seen] = await second.take(1)
+        await first.take(1)
+        # As by the command line, in another process: this one hears of it by the database alone.
+        assert await Accounts(driven.service.pool).revoke_key(key_id)
+        assert types(await first.rest()) == types(await second.rest()) == []
+        assert (await revoked.get("/v1/events", headers=STREAM)).status_code == 401
+
+        async def only_the_strangers() -> bool:
+            return await metric(driven, "genrelay_streams") == 1
+
+        await until(only_the_strangers)
+        await driven.submit()
+        async with listening(driven.client, behind=seen.id) as stream:
+            assert types(await stream.take(1)) == ["job.queued"]

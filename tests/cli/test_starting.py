@@ -18,8 +18,8 @@ HEAVY = ("asyncpg", "aioboto3", "botocore", "httpx", "starlette", "PIL", "pgqueu
 @pytest.mark.parametrize("arguments", [(), ("jobs", "--help"), ("serve", "--help"), ("demo", "--help")])
 async def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     look = (
-        "import sys, service.cli\n"
-        "try:\n    service.cli.app(sys.argv[1:])\n"
+        "import sys, service.cli.commands\n"
+        "try:\n    service.cli.commands.app(sys.argv[1:])\n"
         f"finally:\n    print('heavy:', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     )
     process = await asyncio.create_subprocess_exec(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from config.logging import set_up_logging
-from config.scrubbing import _known, clean, hide, scrub, secrets_of
+from config.scrubbing import _LONGEST, _cut_out, _known, clean, hide, scrub, secrets_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 core = st.text(LETTERS, min_size=24, max_size=36)
@@ -199,3 +200,82 @@ def test_an_aws_secret_key_is_cut_out_and_a_digest_is_not() -> None:
     assert "wJalr" not in scrub("with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY there")  # AWS's own example
     assert scrub("AKIAIOSFODNN7EXAMPLE") == "AKIA…"
     assert scrub("commit 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12") == "commit 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12"
+
+
+def _take(text: str) -> float:
+    """How long it takes, in seconds of this thread's; the least of some, as anything else may happen meanwhile."""
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        _cut_out(text)
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+def _check_linear(unit: str) -> None:
+    """Assert that 64 times the text takes not much more than 64 times as long; a square would take 4,096 times."""
+    least, generous = 1024, 4
+    first = max(_take(unit * (least // len(unit) + 1)) for _ in range(3))
+    for factor in (4, 16, 64):
+        text = unit * (factor * least // len(unit) + 1)
+        # Once more before it is believed: a neighbour on the same core slows this down too.
+        assert any(_take(text) <= generous * factor * first for _ in range(3)), (unit, factor)
+
+
+ADVERSE = [
+    "token", "token-", "secret", "signing-key-", "a", "A", "Ab1/", "-", "/", "=", "'", '"', "?", "@", ":", "://", " ", "\n",
+    "a-", "a.", "a:", "a@", "a://", "http://", "http://a:", "postgres://", "postgres://a:", "/?", "?=", "/a?", "/a?=",
+    "secret ", "secret=", "secret='", "secret:b'", 'secret="', "secret\n", "secret=aws4-", "secret= aws4 ", "secret=bearer ",
+    "bearer", "bearer ", "basic \t", "whsec_", "gr_", "sk-", "-eyJ", "eyJaaaaaaaa-", "eyJ.", "AKIA", "exception=",
+    "exception=a", "key ", '"key"', "'key':", "\"key\":'", "'key' ", "/v1/callbacks/", "/v1/callbacks/a", "x-amz-", "…",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ADVERSE)
+def test_a_text_made_to_be_slow_takes_time_in_proportion_to_its_length(unit: str) -> None:
+    _check_linear(unit)
+
+
+@settings(max_examples=60, deadline=None)
+@given(units=st.lists(st.sampled_from(ADVERSE), min_size=2, max_size=5))
+def test_so_does_a_mixture(units: list[str]) -> None:
+    _check_linear("".join(units))
+
+
+@settings(max_examples=60, deadline=None)
+@given(begins=st.sampled_from(ADVERSE), goes_on=st.sampled_from(ADVERSE))
+def test_so_does_a_long_beginning_with_another_end(begins: str, goes_on: str) -> None:
+    _check_linear(begins * 30 + goes_on * 30)
+
+
+def test_of_a_long_text_the_beginning_is_logged_and_how_long_it_is() -> None:
+    assert scrub("ab " * 3000) == "ab " * 2730 + "ab … (9000 characters)"
+    assert scrub("x" * 64_000) == " … (64000 characters)"
+    whole = ("ab " * 3000)[:_LONGEST]
+    assert scrub(whole) == whole
+
+
+@pytest.mark.parametrize("way", range(len(_texts(""))))
+def test_no_part_of_a_secret_is_left_where_a_long_text_is_cut(way: int) -> None:
+    secret = "Zq7Rk2Wv9Lx4Tn8Bd3Hs6Mf1"
+    text = _texts(secret)[way]
+    for before in range(_LONGEST - len(text) - 2, _LONGEST + 2, 3):
+        said = scrub("." * (before - 1) + " " + text + " ab" * 3000)
+        assert said.endswith(f" … ({before + len(text) + 9000} characters)")
+        assert secret[:4] not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x=1 https://a.example/b?c=d,https://u:p@e.example/f?g=h 'i?j'", "x=1 https://a.example/b?… 'i?j'"),
+        ("postgresql://u:p/w@db/x,postgres://u:p@db/y", "postgresql://u:…@db/x,postgres://u:…@db/y"),
+        ("postgresql://db:5432/x", "postgresql://db:5432/x"),
+        ("redis://:pw@h ftp://u:p@h", "redis://:…@h ftp://u:…@h"),
+        ("error: a-token-of=x, b: token: y", "error: a-token-of=…, b: token: …"),
+        ("password: 'without an end", "password: …"),
+        ("is /a?b a=c", "is /a?b a=c"),
+    ],
+)
+def test_secrets_are_cut_out_wherever_they_stand(text: str, said: str) -> None:
+    assert scrub(text) == said

@@ -26,7 +26,8 @@ async def _delete(driven: Driven, job: dict[str, Any]) -> Any:
 
 async def _tables_with(driven: Driven, job: dict[str, Any]) -> set[str]:
     tables = [row["table_name"] for row in await driven.sql(_OF_A_JOB)]
-    return {table for table in tables if await driven.sql(f"SELECT FROM {table} WHERE job_id = $1", uuid(job))}
+    found = {table for table in tables if await driven.sql(f"SELECT FROM {table} WHERE job_id = $1", uuid(job))}
+    return found - {"feed", "unplaced"}  # a consumer may stand there
 
 
 async def _succeeded(driven: Driven, **changes: Any) -> dict[str, Any]:

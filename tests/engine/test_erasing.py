@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from service import metrics
 from service.accounts import AccountErasedError
 from service.engine.erasing import TABLES, erase, erase_accounts
 from service.engine.housekeeping import keep_house
 from service.engine.spooling import spool_rest
+from service.events.feed import StoppingError
+from service.events.fitting import Wanted
+from service.ids import new_uuid
 from tests.engine.driven import Driven, uuid
-from tests.world import API_KEY, destination, job_body
+from tests.world import API_KEY, destination, job_body, until
 
 _COLUMNS = """
 SELECT table_name, column_name FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
@@ -180,6 +187,110 @@ async def test_an_account_waits_for_what_it_has_in_the_spool(spooling: Driven) -
     assert await spooling.sql("SELECT FROM uploads WHERE job_id = $1", uuid(job))
     await _finish(spooling)
     assert not await spooling.sql("SELECT FROM uploads")
+
+
+async def _stuck(driven: Driven, name: str) -> UUID:
+    """Let an account be erased that has something in a spool which is not there any more."""
+    await driven.service.accounts.create_key(name)
+    account, job = await _account(driven, name), new_uuid()
+    await driven.sql(
+        "INSERT INTO jobs (id, account_id, provider, operation, status, test_status, deadline_seconds,"
+        " deadline_at, completed_at) VALUES ($1, $2, 'novita', 'txt2img', 'canceled', 'TASK_STATUS_SUCCEED', 60, now(), now())",
+        job, account,
+    )  # fmt: skip
+    await driven.sql(
+        "INSERT INTO uploads (id, job_id, index, bucket, key, worker_id, due_at) VALUES ($1, $2, 0, 'old', 'k', $1, now())",
+        new_uuid(), job,
+    )  # fmt: skip
+    assert await erase(driven.service.pool, name) is not None
+    return account
+
+
+async def test_erasures_that_can_not_finish_keep_no_later_one_from_its_end(driven: Driven) -> None:
+    for n in range(5):
+        await _stuck(driven, f"stuck {n}")
+    for name in ("clean", "also clean"):
+        await driven.service.accounts.create_key(name)
+        await erase(driven.service.pool, name)
+    await driven.sql(_PAST)
+    await erase_accounts(driven.context)
+    left = await driven.sql("SELECT name FROM accounts WHERE erased_at IS NOT NULL")
+    assert {row["name"] for row in left} == {f"stuck {n}" for n in range(5)}
+
+
+async def test_rounds_go_on_behind_the_account_that_was_last_looked_at(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.erasing._LOOKED_AT", 2)
+    for n in range(3):
+        await _stuck(driven, f"stuck {n}")
+    await driven.service.accounts.create_key("clean")
+    await erase(driven.service.pool, "clean")
+    await driven.sql(_PAST)
+    for _ in range(2):
+        await erase_accounts(driven.context)
+    left = await driven.sql("SELECT name FROM accounts WHERE erased_at IS NOT NULL")
+    assert {row["name"] for row in left} == {f"stuck {n}" for n in range(3)}
+
+
+async def test_one_that_fails_does_not_come_first_again(driven: Driven) -> None:
+    broken = await _stuck(driven, "broken")
+    await driven.service.accounts.create_key("clean")
+    await erase(driven.service.pool, "clean")
+    await driven.sql(_PAST)
+    await driven.sql("ALTER TABLE uploads RENAME TO uploads_away")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await erase_accounts(driven.context)
+    await driven.sql("ALTER TABLE uploads_away RENAME TO uploads")
+    [row] = await driven.sql("SELECT after FROM housekeeping WHERE kind = 'erasure'")
+    assert row["after"] == broken
+
+
+async def test_an_erasure_that_waits_says_why_once_an_hour_and_how_long(driven: Driven) -> None:
+    await _stuck(driven, "stuck")
+    with capture_logs() as logs:
+        await erase_accounts(driven.context)  # too early
+        await driven.sql("UPDATE accounts SET erased_at = now() - interval '2 days' WHERE erased_at IS NOT NULL")
+        await erase_accounts(driven.context)
+        await erase_accounts(driven.context)
+        ((account, until),) = driven.context.erasures_said.items()
+        driven.context.erasures_said[account] = until - 3601
+        await erase_accounts(driven.context)
+    said = [line for line in logs if line["event"] == "account.erasure_waits"]
+    assert [(line["account"], line["reason"], line["seconds"] // 86_400) for line in said] == [
+        ("stuck", "no_spool", 2)
+    ] * 2
+    assert metrics.ERASURE_AGE._value.get() >= 2 * 86_400
+    await driven.sql("DELETE FROM uploads")
+    await erase_accounts(driven.context)
+    assert metrics.ERASURE_AGE._value.get() == 0
+
+
+async def test_a_client_that_comes_back_at_once_is_not_let_in_by_what_is_remembered(driven: Driven) -> None:
+    assert (await driven.client.get("/v1/jobs")).status_code == 200
+    assert (await driven.stranger.get("/v1/jobs")).status_code == 200
+    accounts = driven.service.accounts
+    mine = await _account(driven)
+    for digest, (holder, _) in tuple(accounts._seen.items()):
+        accounts._seen[digest] = (holder, math.inf)  # two seconds may be short
+    await erase(driven.service.pool, "default")
+
+    async def forgotten() -> bool:
+        return all(holder.account_id != mine for holder, _ in accounts._seen.values())
+
+    await until(forgotten)
+    assert (await driven.client.get("/v1/jobs")).status_code == 401
+    assert accounts._seen  # the others' are still trusted
+
+
+async def test_every_round_ends_streams_that_were_let_in_meanwhile(driven: Driven) -> None:
+    # As one whose key was just looked up when the account was erased.
+    await driven.sql("UPDATE accounts SET erased_at = now()  WHERE name = 'default'")
+    account = await _account(driven)
+    async with driven.service.feed.follow(account, Wanted()) as follower:
+        await erase_accounts(driven.context)
+        with pytest.raises(StoppingError):
+            await follower.next(10)
 
 
 async def test_a_stream_of_an_erased_account_ends_and_others_go_on(driven: Driven) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from service.db.pool import DATABASE_AWAY, transaction
 from service.events.feed import Follower, StoppingError, TooSlowError, UnknownEventError
 from service.events.fitting import Wanted
+from service.ids import new_uuid
 from tests.chaos.proxy import Connect, Proxy
 from tests.events.writing import EVERYTHING, Process, feed_process, ids, take
 from tests.serving import close_when_accepted
@@ -96,7 +97,7 @@ async def test_an_event_of_another_feed_is_unknown(process: Process) -> None:
     job, theirs = await process.job(account), await process.job(stranger)
     foreign, own = await process.write(theirs), await process.write(job)
     await process.until_placed()
-    for after in (foreign, uuid4()):
+    for after in (foreign, new_uuid()):
         with pytest.raises(UnknownEventError):
             await process.feed.page(account, EVERYTHING, after, 10)
         for job_id in (None, job):

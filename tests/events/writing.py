@@ -106,7 +106,7 @@ async def feed_process(
     """Run the feed's parts of a process. listens_at: another way to the same database, for its listener."""
     pool = await open_pool(database_url, size=32)
     placer, hub, listener, endings = Placer(pool, batch), Hub(pool), Listener(listens_at or database_url), Endings()
-    process = Process(pool, placer, hub, listener, Feed(pool, hub, placer, most_waiting), endings)
+    process = Process(pool, placer, hub, listener, Feed(pool, hub, placer, most_waiting, kept=86_400), endings)
 
     def heard(said: str) -> None:
         process.said.append(said)

@@ -18,7 +18,7 @@ from handlers.openapi.document import make_document
 from handlers.openapi.operations import OPERATIONS
 from handlers.openapi.outcomes import STATUSES
 from handlers.problems import TITLES
-from service.cli import app
+from service.cli.commands import app
 from service.events.types import ACCOUNT_TYPES, JOB_TYPES, TEST
 from service.providers.registry import PROVIDERS
 from tests.contract import validator

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
 from service.db.embedded import EmbeddedServer, control
@@ -44,6 +45,13 @@ def stopped(folder: Path) -> Iterator[None]:
     finally:
         for pid in every:
             os.kill(pid, signal.SIGCONT)
+
+
+async def gauge(url: str, name: str) -> float:
+    """Return a metric without labels, as Prometheus reads it."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=SOON, verify=False) as anyone:
+        [line] = [line for line in (await anyone.get("/metrics")).text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.split()[1])
 
 
 async def is_ready(url: str) -> bool:
@@ -119,3 +127,52 @@ async def test_a_process_that_leaves_is_unready_and_says_why(world: World) -> No
     status, said = await probe(world.url, "/readyz")
     assert (status, said["reasons"]) == (503, {"leaving": "the process was told to stop"})
     assert (await probe(world.url, "/livez"))[0] == 200
+
+
+async def test_a_listener_that_is_cut_off_makes_it_unready_until_it_hears_again(
+    world: World, postgres: EmbeddedServer
+) -> None:
+    name = await world.service.pool.fetchval("SELECT current_database()")
+    await until(lambda: is_ready(world.url))
+    assert await gauge(world.url, "genrelay_listener_up") == 1
+    server = await asyncpg.connect(postgres.dsn)
+    await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')  # those that are open stay
+    try:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2"
+        assert await server.fetch(cut, name, "genrelay listener")
+
+        async def is_unready() -> bool:
+            return not await is_ready(world.url)
+
+        await until(is_unready)
+        status, said = await probe(world.url, "/readyz")
+        assert (status, said["ok"], said["checks"]["listener"]) == (503, False, False)
+        assert said["reasons"]["listener"] == "it does not hear what the database tells"
+        assert await gauge(world.url, "genrelay_listener_up") == 0
+        assert await probe(world.url, "/livez") == (200, {"ok": True})
+    finally:
+        await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await server.close()
+    await until(lambda: is_ready(world.url))
+    assert await gauge(world.url, "genrelay_listener_up") == 1
+
+
+async def test_a_worker_that_fails_again_and_again_is_to_be_restarted(
+    database_url: str, s3_server: S3Server, bucket: str
+) -> None:
+    async with running_world(database_url, s3_server, bucket, GENRELAY_ENGINE__SWEEP_SECONDS="0.1") as world:
+
+        async def says(status: int) -> bool:
+            return (await probe(world.url, "/livez"))[0] == status
+
+        await until(lambda: is_ready(world.url))
+        await world.service.pool.execute("ALTER TABLE callbacks RENAME TO elsewhere")  # the sweep looks into it
+        await until(lambda: says(503))
+        assert await probe(world.url, "/livez") == (503, {"ok": False})
+        assert await gauge(world.url, "genrelay_engine_healthy") == 0
+        status, said = await probe(world.url, "/readyz")
+        assert (status, said["reasons"]) == (503, {"workers": "one of them fails again and again"})
+        await world.service.pool.execute("ALTER TABLE elsewhere RENAME TO callbacks")
+        await until(lambda: says(200), 60)
+        assert await gauge(world.url, "genrelay_engine_healthy") == 1
+        assert await is_ready(world.url)

@@ -72,6 +72,27 @@ async def test_reservations_are_granted_first_come_first_served() -> None:
     assert budget.held == 0
 
 
+async def test_an_owner_at_its_share_waits_beside_the_line() -> None:
+    budget = MemoryBudget(10, share=5)
+    first = Holder(budget, 4, "acme")
+    await first.granted.wait()
+    second = Holder(budget, 2, "acme")
+    await until_waiting(budget, 1)
+    others = [Holder(budget, 4, "beta"), Holder(budget, 2, "gamma")]
+    for other in others:
+        await other.granted.wait()
+    assert not second.granted.is_set()
+    assert budget.held == 10
+    await first.let_go()
+    await second.granted.wait()
+    for each in (second, *others):
+        await each.let_go()
+    whole = Holder(budget, 9, "acme")
+    await whole.granted.wait()
+    await whole.let_go()
+    assert budget.held == 0
+
+
 async def test_reservation_larger_than_the_budget_is_granted_alone() -> None:
     budget = MemoryBudget(10)
     first = Holder(budget, 1)
