@@ -52,6 +52,11 @@ def is_busy(connection: Any) -> bool:
     return connection.cycle is not None and not connection.cycle.response_complete
 
 
+def is_new(connection: Any) -> bool:
+    """Whether nothing has been asked for on a connection yet."""
+    return connection.cycle is None
+
+
 def close_after_answers(connections: Iterable[Any]) -> None:
     """Close each of these connections of uvicorn's after the answer to what it has under way; idle ones are left alone."""
     for connection in connections:

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from config.settings import Settings
 from handlers.app import make_app
-from handlers.protocol import Protocol, close_after_answers, is_busy
+from handlers.protocol import Protocol, close_after_answers, is_busy, is_new
 from service import points
 from service.app import Role, Service, running_service
 from service.leaving import Leaving
@@ -28,8 +28,9 @@ log = structlog.get_logger()
 
 # The longest request: the check of a bucket, or a twin with the same Idempotency-Key, waits 50 s at most.
 _GRACE_SECONDS = 60
-# Who has connected and not asked yet, or has an idle connection and asks in this moment, is still answered.
-_LAST_CALL_SECONDS, _LOOK_SECONDS = 0.5, 0.05
+# Who has connected and not asked yet, or has an idle connection and asks in this moment, is still answered. Looked at several
+# times before nobody is believed to be there: a loop that was held up runs its timers before it takes what has come meanwhile.
+_FIRST_REQUEST_SECONDS, _NEXT_REQUEST_SECONDS, _LOOK_SECONDS, _LEAST_LOOKS = 2.0, 0.5, 0.05, 3
 _FILES = 65_536
 
 
@@ -106,9 +107,12 @@ class _Server(uvicorn.Server):
             for sock in server.sockets:
                 take_no_more(sock)
         # What the kernel had accepted becomes a connection within a turn of the loop; what it had received, a request.
-        for _ in range(round(_LAST_CALL_SECONDS / _LOOK_SECONDS)):
+        for look in range(1, round(_FIRST_REQUEST_SECONDS / _LOOK_SECONDS) + 1):
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._hurried.is_set() or all(is_busy(each) for each in self.server_state.connections):
+            quiet = [each for each in self.server_state.connections if not is_busy(each)]
+            if look * _LOOK_SECONDS >= _NEXT_REQUEST_SECONDS:
+                quiet = [each for each in quiet if is_new(each)]
+            if self._hurried.is_set() or (look >= _LEAST_LOOKS and not quiet):
                 break
         await super().shutdown(sockets)
 

@@ -79,7 +79,7 @@ _DESTINATION = {
             {
                 "code": text("S3's own code, or the job's `error.code`."),
                 "message": text("What happened."),
-                "hint": text("What to do about it; may be empty."),
+                "hint": nullable(text("What to do about it; null or empty if that is not known.")),
             },
         )
     ),
