@@ -29,6 +29,7 @@ _PARTS = ("master", "volume", "filer", "s3")
 _NAMES = ("admin", "reader", "writer")
 _GRPC_OFFSET = 10_000  # each part also listens on its port plus this
 _START_SECONDS = 60
+_STARTS, _TAKEN = 3, "address already in use"
 
 
 class S3ServerFailed(Exception):  # noqa: N818 - reads as what happened
@@ -95,13 +96,23 @@ def running_s3(data_dir: Path | None = None) -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="genrelay-s3-") as scratch:
         folder = data_dir or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
+        server, process, ports = _start(folder, Path(scratch))
+        try:
+            yield server
+        finally:
+            _stop(process, seconds=1 if data_dir is None else 30)
+            _remove_sockets(ports)
+
+
+def _start(folder: Path, scratch: Path) -> tuple[S3Server, subprocess.Popen[bytes], dict[str, int]]:
+    """Start a server and wait until it answers; on other ports if somebody has taken one of them meanwhile."""
+    for tries in range(1, _STARTS + 1):
         server, ports = _plan()
-        config = Path(scratch) / "s3.json"
+        config, log = scratch / "s3.json", scratch / "weed.log"
         config.write_text(json.dumps(_identities(server)), encoding="utf-8")
-        log = Path(scratch) / "weed.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _command(folder, Path(scratch), config, ports),
+                _command(folder, scratch, config, ports),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=scratch,
@@ -110,10 +121,14 @@ def running_s3(data_dir: Path | None = None) -> Iterator[S3Server]:
             )
         try:
             _wait_until_ready(server, process, log)
-            yield server
-        finally:
-            _stop(process, seconds=1 if data_dir is None else 30)
+        except BaseException as error:
+            _stop(process, seconds=1)
             _remove_sockets(ports)
+            if not (isinstance(error, S3ServerFailed) and _TAKEN in str(error) and tries < _STARTS):
+                raise
+        else:
+            return server, process, ports
+    raise AssertionError("the last try returns or raises")
 
 
 def is_installed() -> bool:
