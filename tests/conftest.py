@@ -9,12 +9,23 @@ from hypothesis import settings
 
 from service.demo.s3server import S3Server
 from tests.aws import moto, sts
-from tests.database import database_url, postgres
+from tests.database import database_url, empty_database, postgres
 from tests.faulty_s3 import faulty_s3
 from tests.s3server import bucket, free_buckets, s3_server
 from tests.world import World, running_world
 
-__all__ = ["bucket", "database_url", "faulty_s3", "free_buckets", "moto", "postgres", "s3_server", "sts", "world"]
+__all__ = [
+    "bucket",
+    "database_url",
+    "empty_database",
+    "faulty_s3",
+    "free_buckets",
+    "moto",
+    "postgres",
+    "s3_server",
+    "sts",
+    "world",
+]
 
 
 # A slow machine is no mistake of the code's: a time never decides a test.

@@ -80,14 +80,14 @@ async def _make_template(dsn: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def fresh_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
-    """Lend the DSN of a migrated database that nobody else uses."""
+async def fresh_database(postgres: EmbeddedServer, template: str = TEMPLATE) -> AsyncIterator[str]:
+    """Lend the DSN of a database that nobody else uses; a migrated one, unless another template is given."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.dsn)
     try:
         # PostgreSQL 14 knows no other strategy.
         strategy = " STRATEGY FILE_COPY" if connection.get_server_version() >= (15,) else ""
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}{strategy}")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}{strategy}")
         yield dsn_of(postgres.dsn, name)
     finally:
         if connection.is_closed():  # the test restarted the server
@@ -100,4 +100,11 @@ async def fresh_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
 async def database_url(postgres: EmbeddedServer) -> AsyncIterator[str]:
     """The DSN of a migrated database that only this test uses."""
     async with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
+    """The DSN of a database in which there is nothing yet."""
+    async with fresh_database(postgres, "template0") as url:
         yield url

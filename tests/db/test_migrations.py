@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from pogo_core.util.migrate import apply, rollback
 
 from service.db import migrate as migrations
-from service.db.embedded import EmbeddedServer
 from service.db.migrate import FOLDER, migrate, names, pending
-from tests.database import dsn_of
 
 _SCHEMA = {
     "columns": """SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
@@ -30,19 +26,6 @@ _SCHEMA = {
 }
 
 
-@pytest.fixture
-async def empty(postgres: EmbeddedServer) -> AsyncIterator[str]:
-    """The DSN of a database without a schema."""
-    name = f"empty_{uuid4().hex}"
-    connection = await asyncpg.connect(postgres.dsn)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield dsn_of(postgres.dsn, name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
-
-
 async def _schema(dsn: str) -> dict[str, list[dict[str, Any]]]:
     connection = await asyncpg.connect(dsn)
     try:
@@ -51,10 +34,10 @@ async def _schema(dsn: str) -> dict[str, list[dict[str, Any]]]:
         await connection.close()
 
 
-async def test_a_fresh_database_lacks_every_migration_and_then_none(empty: str) -> None:
-    assert await pending(empty) == names()
-    await migrate(empty)
-    assert await pending(empty) == []
+async def test_a_fresh_database_lacks_every_migration_and_then_none(empty_database: str) -> None:
+    assert await pending(empty_database) == names()
+    await migrate(empty_database)
+    assert await pending(empty_database) == []
 
 
 async def test_applying_twice_changes_nothing(database_url: str) -> None:
@@ -63,33 +46,33 @@ async def test_applying_twice_changes_nothing(database_url: str) -> None:
     assert await _schema(database_url) == before
 
 
-async def test_several_processes_at_once_bring_it_to_the_same_schema(empty: str, database_url: str) -> None:
-    await asyncio.gather(*(migrate(empty) for _ in range(4)))
-    assert await _schema(empty) == await _schema(database_url)
-    connection = await asyncpg.connect(empty)
+async def test_several_processes_at_once_bring_it_to_the_same_schema(empty_database: str, database_url: str) -> None:
+    await asyncio.gather(*(migrate(empty_database) for _ in range(4)))
+    assert await _schema(empty_database) == await _schema(database_url)
+    connection = await asyncpg.connect(empty_database)
     applied = await connection.fetch("SELECT migration_id FROM _pogo_migration ORDER BY 1")
     await connection.close()
     assert [row["migration_id"] for row in applied] == names()
 
 
 async def test_step_by_step_gives_the_same_schema_as_all_at_once(
-    empty: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_database: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "FOLDER", tmp_path)
     for name in names_in(FOLDER):
         [file] = FOLDER.glob(f"{name}.*")
         (tmp_path / file.name).write_bytes(file.read_bytes())
-        await migrate(empty)
-    assert await _schema(empty) == await _schema(database_url)
+        await migrate(empty_database)
+    assert await _schema(empty_database) == await _schema(database_url)
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.iterdir() if path.suffix in {".sql", ".py"})
 
 
-async def test_a_migration_can_be_taken_back_and_applied_again(empty: str, database_url: str) -> None:
-    await migrate(empty)
-    connection = await asyncpg.connect(empty)
+async def test_a_migration_can_be_taken_back_and_applied_again(empty_database: str, database_url: str) -> None:
+    await migrate(empty_database)
+    connection = await asyncpg.connect(empty_database)
     log = logging.getLogger("test")
     try:
         await rollback(connection, FOLDER, count=len(names()), schema_name="public", logger=log)
@@ -98,7 +81,7 @@ async def test_a_migration_can_be_taken_back_and_applied_again(empty: str, datab
         await apply(connection, FOLDER, schema_name="public", logger=log)
     finally:
         await connection.close()
-    assert await _schema(empty) == await _schema(database_url)
+    assert await _schema(empty_database) == await _schema(database_url)
 
 
 def test_migrations_are_numbered_without_gaps() -> None:

@@ -18,7 +18,7 @@ from service.engine.worker import MANAGERS
 from tests.database import dsn_of
 from tests.doctor.looking import look, settings, statuses, told
 from tests.listening import listening
-from tests.world import World, free_port
+from tests.world import World, free_port, until
 
 
 async def test_a_good_database_is_well(database_url: str) -> None:
@@ -38,9 +38,11 @@ async def test_nothing_is_left_behind(database_url: str) -> None:
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     assert (await connection.fetchval(count), await connection.fetchval(tables)) == before
     others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'genrelay doctor' AND datname = current_database()"
-    async with asyncio.timeout(5):
-        while await connection.fetchval(others):
-            await asyncio.sleep(0.01)
+
+    async def alone() -> bool:
+        return not await connection.fetchval(others)
+
+    await until(alone, 5)
     await connection.close()
 
 
@@ -102,15 +104,8 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_bounded() -> 
     assert told(findings, "queue").status == "skipped"
 
 
-async def test_a_database_without_migrations_says_what_to_run(postgres: EmbeddedServer) -> None:
-    name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(postgres.dsn)
-    await connection.execute(f"CREATE DATABASE {name}")
-    try:
-        findings = await examine(settings(dsn_of(postgres.dsn, name)))
-    finally:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await connection.close()
+async def test_a_database_without_migrations_says_what_to_run(empty_database: str) -> None:
+    findings = await examine(settings(empty_database))
     missing = told(findings, "migrations.missing")
     assert missing.status == "failed"
     assert "0001_foundation" in missing.found

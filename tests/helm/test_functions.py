@@ -12,16 +12,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from service.app import Role
-from service.db.embedded import EmbeddedServer
 from tests.cli.command import Ran, clean_environment, run, start
-from tests.database import dsn_of
 from tests.helm.charts import Manifest, Values, environment, one, pods, render, toml
 from tests.processes import serve
 from tests.world import client_for, free_port, until
@@ -107,19 +103,6 @@ async def _answers(url: str) -> bool:
         with contextlib.suppress(httpx.TransportError):
             return (await http.get(url)).status_code == 200
     return False
-
-
-@pytest.fixture
-async def empty_database(postgres: EmbeddedServer) -> AsyncIterator[str]:
-    """A database without anything in it, as PostgreSQL's image leaves it."""
-    name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(postgres.dsn)
-    try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield dsn_of(postgres.dsn, name)
-    finally:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await connection.close()
 
 
 @pytest.fixture
